@@ -1,0 +1,31 @@
+#pragma once
+// Counting what the router chose: top-k ids of a layer's tokens into tokens per expert.
+
+#include <cstdint>
+#include <span>
+
+namespace ballast {
+
+/// [tokens][columns] expert ids, row-major. Rows from valid_tokens on and the trailing shared_columns of
+/// every row are not looked at.
+struct id_matrix {
+  const void* ids = nullptr;
+  bool is_int64 = false;  ///< else int32
+  std::int32_t columns = 1;
+  std::int32_t shared_columns = 0;
+  std::int64_t tokens = 0;
+  std::int64_t valid_tokens = 0;
+};
+
+/// Number of std::uint32_t of scratch that record_host wants for `experts` experts.
+constexpr std::size_t record_scratch_size(std::int32_t experts) {
+  return 4 * (static_cast<std::size_t>(experts) + 2);
+}
+
+/// Adds the number of times each id occurs to counts[experts]. An id of -1 is padding; other ids outside
+/// [0, experts) are left out and their number is returned. `scratch`: record_scratch_size values, zero on
+/// entry and on return. Reads 4 or 8 bytes per id once; four interleaved histograms keep equal neighbouring ids from
+/// waiting for each other's store.
+std::int64_t record_host(const id_matrix& ids, std::span<std::int64_t> counts, std::span<std::uint32_t> scratch);
+
+}  // namespace ballast
