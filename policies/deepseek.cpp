@@ -1,0 +1,186 @@
+#include "policies/deepseek.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+#include "policies/units.hpp"
+
+namespace ballast {
+
+namespace {
+
+// Keeping replicas apart costs balance where few experts carry most of the load; a few swaps win it
+// back.
+constexpr int smoothing_swaps = 8;
+
+std::uint64_t sum_of(std::span<const std::int64_t> loads) {
+  return static_cast<std::uint64_t>(std::accumulate(loads.begin(), loads.end(), std::int64_t{0}));
+}
+
+}  // namespace
+
+deepseek_planner::deepseek_planner(deepseek_shape shape) : shape_(std::move(shape)) {
+  node_order_.resize(static_cast<std::size_t>(shape_.experts));
+  std::iota(node_order_.begin(), node_order_.end(), 0);
+  node_loads_.resize(node_order_.size());
+}
+
+void deepseek_planner::plan_layer(std::span<const std::int64_t> loads, const slot_layout& layout,
+                                  std::span<std::int32_t> expert_of_slot,
+                                  std::span<std::int32_t> replica_of_slot) {
+  std::fill(expert_of_slot.begin(), expert_of_slot.end(), no_expert);
+  std::fill(replica_of_slot.begin(), replica_of_slot.end(), 0);
+  first_slot_.resize(static_cast<std::size_t>(layout.ranks()));
+  for (int rank = 0; rank < layout.ranks(); ++rank) first_slot_[rank] = layout.first(rank);
+
+  const std::span<const std::int32_t> capacity = shape_.capacity;
+  if (shape_.groups == 1) {
+    plan_node(loads, capacity, first_slot_, expert_of_slot, replica_of_slot);
+    return;
+  }
+  groups_to_nodes(loads);
+  const std::size_t node_experts = loads.size() / static_cast<std::size_t>(shape_.nodes);
+  const std::size_t node_ranks = capacity.size() / static_cast<std::size_t>(shape_.nodes);
+  for (int node = 0; node < shape_.nodes; ++node) {
+    const std::size_t rank = node * node_ranks;
+    plan_node(std::span(node_loads_).subspan(node * node_experts, node_experts),
+              capacity.subspan(rank, node_ranks), std::span(first_slot_).subspan(rank, node_ranks),
+              expert_of_slot, replica_of_slot);
+    // From the node's own numbers back to the experts'.
+    const std::size_t last_rank = rank + node_ranks - 1;
+    for (int slot = first_slot_[rank]; slot < layout.first(static_cast<int>(last_rank) + 1);
+         ++slot) {
+      if (expert_of_slot[slot] == no_expert) continue;
+      expert_of_slot[slot] = node_order_[node * node_experts + expert_of_slot[slot]];
+    }
+  }
+}
+
+/// Packs the groups, equally many to each node, and lists the experts in the order of nodes and
+/// places.
+void deepseek_planner::groups_to_nodes(std::span<const std::int64_t> loads) {
+  const auto groups = static_cast<std::size_t>(shape_.groups);
+  const std::size_t group_experts = loads.size() / groups;
+  const auto per_node = static_cast<std::int32_t>(groups / static_cast<std::size_t>(shape_.nodes));
+  std::vector<std::int32_t> group_of_place(groups);
+  std::iota(group_of_place.begin(), group_of_place.end(), 0);
+  if (per_node > 1) {
+    std::vector<std::int64_t> group_loads(groups);
+    for (std::size_t group = 0; group < groups; ++group) {
+      const auto members = loads.subspan(group * group_experts, group_experts);
+      group_loads[group] = std::accumulate(members.begin(), members.end(), std::int64_t{0});
+    }
+    std::vector<std::int32_t> order(groups);
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return group_loads[a] > group_loads[b];
+    });
+    const std::vector<std::int32_t> capacity(static_cast<std::size_t>(shape_.nodes), per_node);
+    std::vector<std::int32_t> first(capacity.size());
+    for (std::size_t node = 0; node < first.size(); ++node) {
+      first[node] = static_cast<std::int32_t>(node) * per_node;
+    }
+    const unit_scale scale(sum_of(loads), rank_packer::unit_bits(shape_.nodes));
+    packer_.start(capacity, first, group_of_place);
+    for (const std::int32_t group : order) packer_.add(group, scale.unit(group_loads[group], 1));
+  }
+  std::size_t next = 0;
+  for (const std::int32_t group : group_of_place) {
+    for (std::size_t member = 0; member < group_experts; ++member, ++next) {
+      node_order_[next] = static_cast<std::int32_t>(group * group_experts + member);
+      node_loads_[next] = loads[node_order_[next]];
+    }
+  }
+}
+
+void deepseek_planner::plan_node(std::span<const std::int64_t> loads,
+                                 std::span<const std::int32_t> capacity,
+                                 std::span<const std::int32_t> first_slot,
+                                 std::span<std::int32_t> expert_of_slot,
+                                 std::span<std::int32_t> replica_of_slot) {
+  if (shape_.compatible) {
+    replicas_.choose(loads, capacity);
+  } else {
+    replicas_.choose_apart(loads, capacity);
+  }
+  const unit_scale scale(sum_of(loads), rank_packer::unit_bits(static_cast<int>(capacity.size())));
+  units_.resize(loads.size());
+  for (std::size_t expert = 0; expert < loads.size(); ++expert) {
+    units_[expert] = scale.unit(loads[expert], replicas_.counts()[expert]);
+  }
+  packer_.start(capacity, first_slot, expert_of_slot);
+  if (shape_.compatible) {
+    pack_as_published(first_slot, capacity[0] == 1, expert_of_slot, replica_of_slot);
+    return;
+  }
+  for (const std::int32_t expert : replicas_.by_weight()) {
+    packer_.add_apart(expert, replicas_.counts()[expert], units_);
+  }
+  packer_.smooth(smoothing_swaps, units_);
+}
+
+void deepseek_planner::pack_as_published(std::span<const std::int32_t> first_slot,
+                                         bool one_per_rank, std::span<std::int32_t> expert_of_slot,
+                                         std::span<std::int32_t> replica_of_slot) {
+  number_extras();
+  if (one_per_rank) {
+    const auto experts = static_cast<std::int32_t>(replicas_.counts().size());
+    items_.clear();
+    for (std::int32_t expert = 0; expert < experts; ++expert) items_.push_back({expert, 0});
+    for (std::size_t i = 0; i < extra_replica_.size(); ++i) {
+      items_.push_back({replicas_.extras()[i], extra_replica_[i]});
+    }
+  } else {
+    order_published_items();
+  }
+  for (std::size_t i = 0; i < items_.size(); ++i) {
+    const item& next = items_[i];
+    const std::int32_t slot =
+        one_per_rank ? first_slot[i] : packer_.add(next.expert, units_[next.expert]);
+    expert_of_slot[slot] = next.expert;
+    if (!replica_of_slot.empty()) replica_of_slot[slot] = next.replica;
+  }
+}
+
+/// For each expert a list of its extras in order of creation.
+void deepseek_planner::number_extras() {
+  const auto extras = replicas_.extras();
+  extra_first_.assign(replicas_.counts().size(), -1);
+  extra_last_.assign(replicas_.counts().size(), -1);
+  extra_next_.assign(extras.size(), -1);
+  extra_replica_.assign(extras.size(), 1);
+  for (std::size_t i = 0; i < extras.size(); ++i) {
+    const auto number = static_cast<std::int32_t>(i);
+    std::int32_t& last = extra_last_[extras[i]];
+    if (last < 0) {
+      extra_first_[extras[i]] = number;
+    } else {
+      extra_next_[last] = number;
+      extra_replica_[i] = extra_replica_[last] + 1;
+    }
+    last = number;
+  }
+}
+
+/// The items by weight, then by their published number, which is the expert for a first replica and
+/// follows the order of creation for the others. Experts of equal weight form a run: first their
+/// first replicas, then their extras.
+void deepseek_planner::order_published_items() {
+  const auto extras = replicas_.extras();
+  const auto by_weight = replicas_.by_weight();
+  items_.clear();
+  for (std::size_t first = 0, next = 0; first < by_weight.size(); first = next) {
+    run_extras_.clear();
+    for (; next < by_weight.size() && replicas_.compare(by_weight[first], by_weight[next]) == 0;
+         ++next) {
+      items_.push_back({by_weight[next], 0});
+      for (std::int32_t i = extra_first_[by_weight[next]]; i >= 0; i = extra_next_[i]) {
+        run_extras_.push_back(i);
+      }
+    }
+    if (next - first > 1) std::sort(run_extras_.begin(), run_extras_.end());
+    for (const std::int32_t i : run_extras_) items_.push_back({extras[i], extra_replica_[i]});
+  }
+}
+
+}  // namespace ballast

@@ -1,0 +1,75 @@
+#pragma once
+// The published EPLB greedy: groups of experts to nodes, replicas inside each node, replicas to the
+// ranks of the node; or, globally, the same with one group and one node.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "policies/packer.hpp"
+#include "policies/placement.hpp"
+#include "policies/replicas.hpp"
+
+namespace ballast {
+
+struct deepseek_shape {
+  std::int32_t experts = 1;
+  std::int32_t groups = 1;             ///< divides experts; nodes divides it
+  std::int32_t nodes = 1;              ///< of equally many consecutive ranks each
+  std::vector<std::int32_t> capacity;  ///< [ranks] slots to fill; equal unless nodes == 1
+  bool compatible = false;             ///< the published rules to the letter; equal capacities then
+};
+
+/// Plans one layer after another from nothing and keeps its scratch memory between them.
+///
+/// Ties, as published with a stable sort: heavier first, then lower index; the lightest pack, then
+/// the lowest index; the first expert of largest load / count gets the next replica; with one item
+/// per pack, item i goes to pack i.
+///
+/// Not `compatible`, no two replicas of an expert meet on a rank, and replicas of an expert are
+/// packed one after the other, experts of equal load / count by index.
+class deepseek_planner {
+ public:
+  explicit deepseek_planner(deepseek_shape shape);
+
+  /// `loads`: [experts]. `expert_of_slot`: [slots of layout], overwritten: rank r's k-th item is in
+  /// its k-th slot, the rest is empty. `replica_of_slot`, unless empty, for `compatible` only: the
+  /// same shape, which replica of the expert it is, in the order of creation (the order of the
+  /// published log2phy).
+  void plan_layer(std::span<const std::int64_t> loads, const slot_layout& layout,
+                  std::span<std::int32_t> expert_of_slot,
+                  std::span<std::int32_t> replica_of_slot = {});
+
+ private:
+  void groups_to_nodes(std::span<const std::int64_t> loads);
+  void plan_node(std::span<const std::int64_t> loads, std::span<const std::int32_t> capacity,
+                 std::span<const std::int32_t> first_slot, std::span<std::int32_t> expert_of_slot,
+                 std::span<std::int32_t> replica_of_slot);
+  void pack_as_published(std::span<const std::int32_t> first_slot, bool one_per_rank,
+                         std::span<std::int32_t> expert_of_slot,
+                         std::span<std::int32_t> replica_of_slot);
+  void number_extras();
+  void order_published_items();
+
+  /// A replica as the published code numbers it: the i-th item is expert i, then come the extras.
+  struct item {
+    std::int32_t expert = 0;
+    std::int32_t replica = 0;
+  };
+
+  deepseek_shape shape_;
+  replica_chooser replicas_;
+  rank_packer packer_;
+  std::vector<std::int32_t> node_order_;  // experts, those of node 0 first, groups in packing order
+  std::vector<std::int64_t> node_loads_;  // loads in that order
+  std::vector<std::int32_t> first_slot_;
+  std::vector<std::uint64_t> units_;       // [experts of the node]
+  std::vector<std::int32_t> extra_first_;  // [experts of the node] first of its extras, -1 if none
+  std::vector<std::int32_t> extra_last_;
+  std::vector<std::int32_t> extra_next_;     // [extras] next of the same expert
+  std::vector<std::int32_t> extra_replica_;  // [extras] which replica it is, from 1
+  std::vector<std::int32_t> run_extras_;
+  std::vector<item> items_;
+};
+
+}  // namespace ballast

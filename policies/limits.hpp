@@ -1,0 +1,36 @@
+#pragma once
+// What a plan may spend, applied to the layers that any policy planned: a layer is taken as a whole
+// or keeps its current placement.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "policies/plan.hpp"
+
+namespace ballast {
+
+/// Slots of one layer that receive an expert their rank does not hold now, counted per rank.
+class arrival_counter {
+ public:
+  explicit arrival_counter(int experts) : seen_(static_cast<std::size_t>(experts), 0) {}
+
+  /// Returns their number; adds them up in `per_rank` ([ranks]) unless that is empty.
+  std::int32_t count(const slot_layout& layout, std::span<const std::int32_t> current,
+                     std::span<const std::int32_t> target, std::span<std::int64_t> per_rank = {});
+
+ private:
+  std::vector<std::uint64_t>
+      seen_;  // [experts] the last rank counted that holds it, all ranks of all calls numbered
+  std::uint64_t ranks_counted_ = 0;
+};
+
+/// Puts layers of `decided` back to the current placement: those with more than max_moves_per_layer
+/// moves, then, taking the others by benefit (max_before - max_after descending, then layer), those
+/// with which a rank would receive more than max_bytes_per_rank.
+void apply_limits(const plan_request& request, plan& decided);
+
+/// Puts one layer back: experts and shares as they are now, no moves, max_after = max_before.
+void keep_layer(const plan_request& request, int layer, plan& decided);
+
+}  // namespace ballast

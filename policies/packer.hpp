@@ -1,0 +1,78 @@
+#pragma once
+// Packing onto ranks: the next item goes to the lightest rank that has room. Items come heaviest
+// first, which makes this the longest-processing-time rule of the published planners.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace ballast {
+
+/// Packs one layer (or node) after another and keeps its scratch memory between them. What is
+/// packed is called an item here: an expert, or a group of experts.
+class rank_packer {
+ public:
+  /// Units of all items together must stay below 2^unit_bits() of this many ranks.
+  static int unit_bits(int ranks);
+
+  /// Empties the ranks. `capacity`: [ranks] items each may take; items of rank r go to
+  /// item_of_place[first[r]..]; both and `item_of_place` must live until the last call of add.
+  void start(std::span<const std::int32_t> capacity, std::span<const std::int32_t> first,
+             std::span<std::int32_t> item_of_place);
+
+  /// Adds one item to the lightest rank with room, the lowest among equals, and returns its place.
+  /// There must be room.
+  std::int32_t add(std::int32_t item, std::uint64_t unit);
+
+  /// Adds `count` replicas of an item that is on no rank yet to as many different ranks. Where only
+  /// ranks that hold it already have room, items added before make way. `units`: [items]. The
+  /// counts of all items must fit (see spread_rule in replicas.cpp); throws std::logic_error
+  /// otherwise.
+  void add_apart(std::int32_t item, std::int32_t count, std::span<const std::uint64_t> units);
+
+  /// After the last add_apart: while the heaviest rank is more than a hundredth above the mean,
+  /// swaps one of its items for one of another rank, whichever leaves the heavier of the two
+  /// lightest, at most `swaps` times. Does nothing for layouts so large that a search would take
+  /// long; their items are small and lie evenly without.
+  void smooth(int swaps, std::span<const std::uint64_t> units);
+
+ private:
+  struct exchange {
+    int with_room = -1;
+    int full = -1;
+    std::int32_t place = -1;
+  };
+
+  struct swap {
+    int partner = -1;
+    std::int32_t place = -1;  // on the heaviest rank
+    std::int32_t partner_place = -1;
+  };
+
+  int ranks() const { return static_cast<int>(load_.size()); }
+  bool is_open(int rank) const { return held_[rank] < capacity_[rank] && !masked_[rank]; }
+  bool holds(int rank, std::int32_t item) const;
+  void refresh(int rank);
+  std::int32_t append(int rank, std::int32_t item, std::uint64_t unit);
+  void replace(int rank, std::int32_t place, std::int32_t item,
+               std::span<const std::uint64_t> units);
+  void make_way(std::int32_t item, std::span<const std::uint64_t> units);
+  exchange best_exchange(std::int32_t item, std::span<const std::uint64_t> units) const;
+  std::int32_t movable_place(int from, int to) const;
+  swap best_swap(int heaviest, std::span<const std::uint64_t> units) const;
+  void shift_along_path(std::int32_t item, std::span<const std::uint64_t> units);
+  void mask(int rank);
+
+  std::span<const std::int32_t> capacity_;
+  std::span<const std::int32_t> first_;
+  std::span<std::int32_t> item_of_place_;
+  std::vector<std::uint64_t> load_;
+  std::vector<std::int32_t> held_;
+  std::vector<std::uint8_t> masked_;  // ranks that hold the item being added
+  std::vector<std::int32_t> masked_ranks_;
+  std::vector<std::uint64_t> tree_;  // tree_[1] is the smallest of the leaves tree_[leaves_..]
+  std::size_t leaves_ = 1;
+  int rank_bits_ = 0;
+};
+
+}  // namespace ballast

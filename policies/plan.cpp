@@ -1,0 +1,161 @@
+#include "policies/plan.hpp"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "policies/align.hpp"
+#include "policies/balance.hpp"
+#include "policies/deepseek.hpp"
+#include "policies/digest.hpp"
+#include "policies/limits.hpp"
+#include "policies/parallel.hpp"
+#include "policies/random.hpp"
+#include "policies/request.hpp"
+
+namespace ballast {
+
+namespace {
+
+std::span<const std::int64_t> loads_of(const plan_request& request, int layer) {
+  const auto experts = static_cast<std::size_t>(request.current->experts());
+  return request.loads.subspan(layer * experts, experts);
+}
+
+/// Plans layers, one after another, straight into the target; one per thread.
+class layer_planner {
+ public:
+  layer_planner(const plan_request& request, const planning_task& task, plan& decided)
+      : request_(request),
+        task_(task),
+        decided_(decided),
+        deepseek_(task.shape),
+        aligner_(request.current->experts()),
+        arrivals_(request.current->experts()) {}
+
+  void plan_layer(int layer) {
+    const placement& current = *request_.current;
+    const auto loads = loads_of(request_, layer);
+    layer_outcome& outcome = decided_.layers[layer];
+    outcome.max_before = fullest_rank_load(loads, current.experts_of(layer),
+                                           current.shares_of(layer), current.layout());
+    outcome.max_after = outcome.max_before;
+    if (task_.kind == policy_kind::keep) return;
+    const auto experts = decided_.target.experts_of(layer);
+    const auto shares = decided_.target.shares_of(layer);
+    if (task_.kind == policy_kind::random) {
+      swap_at_random(request_.seed, layer, current.layout(), experts);
+    } else {
+      deepseek_.plan_layer(loads, current.layout(), experts);
+    }
+    if (!request_.compatible) align(layer);
+    set_equal_shares(experts, current.experts(), shares);
+    outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout());
+    if (task_.kind == policy_kind::deepseek && !request_.compatible &&
+        outcome.max_after >= outcome.max_before && may_stay(layer)) {
+      keep_layer(request_, layer, decided_);
+      return;
+    }
+    outcome.moves = arrivals_.count(current.layout(), current.experts_of(layer), experts);
+  }
+
+ private:
+  void align(int layer) {
+    const slot_layout& layout = request_.current->layout();
+    const auto current = request_.current->experts_of(layer);
+    const auto target = decided_.target.experts_of(layer);
+    for (int rank = 0; rank < layout.ranks(); ++rank) {
+      aligner_.align(current.subspan(layout.first(rank), layout.count(rank)),
+                     target.subspan(layout.first(rank), layout.count(rank)));
+    }
+  }
+
+  /// Whether the current layer keeps the rules of a target: usable slots only, no expert twice on a
+  /// rank.
+  bool may_stay(int layer) {
+    const slot_layout& layout = request_.current->layout();
+    const auto experts = request_.current->experts_of(layer);
+    for (int rank = 0; rank < layout.ranks(); ++rank) {
+      held_.clear();
+      for (const std::int32_t expert : experts.subspan(layout.first(rank), layout.count(rank))) {
+        if (expert != no_expert) held_.push_back(expert);
+      }
+      if (static_cast<std::int32_t>(held_.size()) > task_.usable_slots[rank]) return false;
+      std::sort(held_.begin(), held_.end());
+      if (std::adjacent_find(held_.begin(), held_.end()) != held_.end()) return false;
+    }
+    return true;
+  }
+
+  const plan_request& request_;
+  const planning_task& task_;
+  plan& decided_;
+  deepseek_planner deepseek_;
+  slot_aligner aligner_;
+  arrival_counter arrivals_;
+  std::vector<std::int32_t> held_;
+};
+
+void absorb_placement(digest_builder& digest, const placement& place) {
+  for (int layer = 0; layer < place.layers(); ++layer) {
+    digest.absorb(place.experts_of(layer));
+    digest.absorb(place.shares_of(layer));
+  }
+}
+
+/// Of all that the plan depends on, and of the target. Not of `threads`, which change nothing.
+std::uint64_t digest_of(const plan_request& request, const planning_task& task,
+                        const placement& target) {
+  digest_builder digest;
+  const auto absorb = [&](std::int64_t value) { digest.absorb(static_cast<std::uint64_t>(value)); };
+  absorb(target.layers());
+  absorb(target.experts());
+  absorb(target.layout().ranks());
+  for (int rank = 0; rank < target.layout().ranks(); ++rank) absorb(target.layout().count(rank));
+  digest.absorb(task.usable_slots);
+  digest.absorb(request.policy);
+  absorb(request.compatible ? 1 : 0);
+  absorb(request.groups);
+  digest.absorb(request.seed);
+  absorb(request.expert_bytes);
+  absorb(request.limits.max_moves_per_layer);
+  absorb(request.limits.max_bytes_per_rank);
+  for (const rank_place& place : request.cluster->ranks) {
+    const std::int32_t fields[] = {place.node, place.island, place.local_rank, place.package,
+                                   place.numa, place.gpu,    place.nic};
+    digest.absorb(fields);
+  }
+  digest.absorb(request.cluster->cost_ns_per_mib);
+  digest.absorb(request.loads);
+  absorb_placement(digest, *request.current);
+  absorb_placement(digest, target);
+  return digest.value();
+}
+
+bool differs(const plan_request& request, const plan& decided, int layer) {
+  return !std::ranges::equal(request.current->experts_of(layer),
+                             decided.target.experts_of(layer)) ||
+         !std::ranges::equal(request.current->shares_of(layer), decided.target.shares_of(layer));
+}
+
+}  // namespace
+
+plan decide(const plan_request& request) {
+  interpreted_request interpreted = interpret(request);
+  if (!interpreted.why_not.empty()) throw std::invalid_argument(interpreted.why_not);
+  const planning_task& task = interpreted.task;
+  plan decided;
+  decided.target = *request.current;
+  decided.layers.resize(static_cast<std::size_t>(decided.target.layers()));
+  for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
+    layer_planner planner(request, task, decided);
+    for (int layer = first; layer < last; ++layer) planner.plan_layer(layer);
+  });
+  apply_limits(request, decided);
+  for (int layer = 0; layer < decided.target.layers(); ++layer) {
+    if (differs(request, decided, layer)) decided.changed.push_back(layer);
+  }
+  decided.digest = digest_of(request, task, decided.target);
+  return decided;
+}
+
+}  // namespace ballast

@@ -1,0 +1,124 @@
+// What a decided plan is worth: totals and bounds of its layers, and the sums over layers.
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "policies/balance.hpp"
+#include "policies/parallel.hpp"
+#include "policies/plan.hpp"
+#include "policies/request.hpp"
+
+namespace ballast {
+
+namespace {
+
+std::span<const std::int64_t> loads_of(const plan_request& request, int layer) {
+  const auto experts = static_cast<std::size_t>(request.current->experts());
+  return request.loads.subspan(layer * experts, experts);
+}
+
+/// The slots that any placement of a layer that the policy may choose, the current one among them,
+/// occupies.
+struct slot_use {
+  int hosts = 0;  // ranks with such slots
+  std::int64_t slots = 0;
+  bool uniform = true;  // equally many on every rank
+  bool filled = true;   // every one of them is occupied, whatever is chosen
+};
+
+slot_use slot_use_of(const plan_request& request, const planning_task& task, int layer) {
+  const slot_layout& layout = request.current->layout();
+  const auto experts = request.current->experts_of(layer);
+  slot_use use;
+  std::int32_t per_rank = -1;
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    const auto held = experts.subspan(layout.first(rank), layout.count(rank));
+    const auto occupied =
+        static_cast<std::int32_t>(held.size()) -
+        static_cast<std::int32_t>(std::count(held.begin(), held.end(), no_expert));
+    const std::int32_t slots = std::max(occupied, task.usable_slots[rank]);
+    use.hosts += slots > 0 ? 1 : 0;
+    use.slots += slots;
+    use.uniform = use.uniform && (per_rank < 0 || slots == per_rank);
+    use.filled = use.filled && occupied == task.usable_slots[rank] &&
+                 (request.compatible || slots <= request.current->experts());
+    per_rank = slots;
+  }
+  return use;
+}
+
+bool shares_are_equal(const placement& current, int layer, std::vector<std::int32_t>& equal) {
+  equal.resize(static_cast<std::size_t>(current.slots()));
+  set_equal_shares(current.experts_of(layer), current.experts(), equal);
+  return std::ranges::equal(equal, current.shares_of(layer));
+}
+
+/// See layer_outcome::bound. Equal shares have the higher bound, so it holds for what the policies
+/// choose only if what they may keep has equal shares too.
+scaled_load bound_of(const plan_request& request, const planning_task& task, int layer,
+                     std::vector<std::int32_t>& scratch) {
+  const slot_use use = slot_use_of(request, task, layer);
+  const auto loads = loads_of(request, layer);
+  if (use.uniform && shares_are_equal(*request.current, layer, scratch)) {
+    const int per_rank = static_cast<int>(use.slots / use.hosts);
+    return bound_with_equal_shares(loads, {use.hosts, per_rank, use.filled});
+  }
+  return bound_with_free_shares(loads, use.hosts, static_cast<int>(use.slots));
+}
+
+/// Sum of mean rank loads over the sum of what `field` says is the fullest rank's; 1 when idle.
+double balance_of(const plan& planned, scaled_load layer_outcome::*field) {
+  double total = 0;
+  double fullest = 0;
+  for (const layer_outcome& outcome : planned.layers) {
+    total += static_cast<double>(outcome.total);
+    fullest += static_cast<double>(outcome.*field);
+  }
+  return fullest > 0 ? total / planned.target.layout().ranks() / fullest : 1.0;
+}
+
+}  // namespace
+
+void report(const plan_request& request, plan& decided) {
+  const interpreted_request interpreted = interpret(request);
+  if (!interpreted.why_not.empty()) throw std::invalid_argument(interpreted.why_not);
+  for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
+    std::vector<std::int32_t> scratch;
+    for (int layer = first; layer < last; ++layer) {
+      layer_outcome& outcome = decided.layers[layer];
+      outcome.total = 0;
+      for (const std::int64_t load : loads_of(request, layer)) {
+        outcome.total += static_cast<scaled_load>(load) * share_one;
+      }
+      outcome.bound = bound_of(request, interpreted.task, layer, scratch);
+    }
+  });
+}
+
+plan make_plan(const plan_request& request) {
+  plan decided = decide(request);
+  report(request, decided);
+  return decided;
+}
+
+std::int64_t plan::moves() const {
+  std::int64_t sum = 0;
+  for (const layer_outcome& outcome : layers) sum += outcome.moves;
+  return sum;
+}
+
+double plan::balance_before() const { return balance_of(*this, &layer_outcome::max_before); }
+double plan::balance_after() const { return balance_of(*this, &layer_outcome::max_after); }
+double plan::balance_bound() const { return balance_of(*this, &layer_outcome::bound); }
+
+double plan::gap() const {
+  double after = 0;
+  double bound = 0;
+  for (const layer_outcome& outcome : layers) {
+    after += static_cast<double>(outcome.max_after);
+    bound += static_cast<double>(outcome.bound);
+  }
+  return bound > 0 ? after / bound - 1.0 : 0.0;
+}
+
+}  // namespace ballast

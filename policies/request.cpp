@@ -1,0 +1,186 @@
+#include "policies/request.hpp"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+namespace ballast {
+
+namespace {
+
+constexpr std::array<const char*, 5> names = {"static", "random", "deepseek",
+                                              "deepseek-hierarchical", "deepseek-global"};
+constexpr std::int64_t load_max = std::int64_t{1} << 62;
+
+std::string number(std::int64_t value) { return std::to_string(value); }
+
+std::string why_loads_wrong(const plan_request& request) {
+  const placement& current = *request.current;
+  const auto experts = static_cast<std::size_t>(current.experts());
+  const std::size_t cells = experts * static_cast<std::size_t>(current.layers());
+  if (request.loads.size() != cells) {
+    return "loads: " + number(static_cast<std::int64_t>(request.loads.size())) + " values for " +
+           number(current.layers()) + " layers of " + number(current.experts()) + " experts";
+  }
+  for (int layer = 0; layer < current.layers(); ++layer) {
+    std::uint64_t sum = 0;  // at most 2^62 before each addition, so at most 2^63 after it
+    for (std::size_t expert = 0; expert < experts; ++expert) {
+      const std::int64_t load = request.loads[layer * experts + expert];
+      const char* why = load < 0 ? " is negative" : load > load_max ? " is above 2^62" : nullptr;
+      if (why == nullptr) {
+        sum += static_cast<std::uint64_t>(load);
+        if (sum > static_cast<std::uint64_t>(load_max)) why = " brings the layer's sum above 2^62";
+      }
+      if (why != nullptr) {
+        return "loads: layer " + number(layer) + " expert " +
+               number(static_cast<std::int64_t>(expert)) + ": " + number(load) + why;
+      }
+    }
+  }
+  return {};
+}
+
+std::string why_slots_wrong(const plan_request& request, std::vector<std::int32_t>& usable) {
+  const slot_layout& layout = request.current->layout();
+  usable = request.usable_slots;
+  if (usable.empty()) {
+    for (int rank = 0; rank < layout.ranks(); ++rank) usable.push_back(layout.count(rank));
+  }
+  if (static_cast<int>(usable.size()) != layout.ranks()) {
+    return "usable_slots: given for " + number(static_cast<std::int64_t>(usable.size())) +
+           " ranks, the placement has " + number(layout.ranks());
+  }
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    if (usable[rank] < 0 || usable[rank] > layout.count(rank)) {
+      return "usable_slots: rank " + number(rank) + ": " + number(usable[rank]) +
+             " is not in [0, " + number(layout.count(rank)) + "]";
+    }
+  }
+  const std::int64_t total = std::accumulate(usable.begin(), usable.end(), std::int64_t{0});
+  if (total < request.current->experts()) {
+    return "usable_slots: " + number(total) + " in all are fewer than the " +
+           number(request.current->experts()) + " experts";
+  }
+  return {};
+}
+
+std::string why_numbers_wrong(const plan_request& request) {
+  if (request.groups < 1) return "groups: " + number(request.groups) + " is less than 1";
+  if (request.threads < 1) return "threads: " + number(request.threads) + " is less than 1";
+  if (request.expert_bytes < 0)
+    return "expert_bytes: " + number(request.expert_bytes) + " is negative";
+  if (request.limits.max_moves_per_layer < -1) {
+    return "max_moves_per_layer: " + number(request.limits.max_moves_per_layer) +
+           " is less than -1";
+  }
+  if (request.limits.max_bytes_per_rank < -1) {
+    return "max_bytes_per_rank: " + number(request.limits.max_bytes_per_rank) + " is less than -1";
+  }
+  return {};
+}
+
+/// The number of nodes if all have equally many ranks and each has consecutive ones, 0 otherwise.
+int even_nodes(const cluster_map& cluster) {
+  std::vector<std::int32_t> nodes;
+  std::size_t per_node = 0;
+  for (std::size_t rank = 0; rank < cluster.ranks.size();) {
+    const std::size_t first = rank;
+    nodes.push_back(cluster.ranks[rank].node);
+    while (rank < cluster.ranks.size() && cluster.ranks[rank].node == nodes.back()) ++rank;
+    if (per_node == 0) per_node = rank - first;
+    if (rank - first != per_node) return 0;
+  }
+  std::sort(nodes.begin(), nodes.end());
+  const bool distinct = std::adjacent_find(nodes.begin(), nodes.end()) == nodes.end();
+  return distinct ? static_cast<int>(nodes.size()) : 0;
+}
+
+bool all_equal(const std::vector<std::int32_t>& values) {
+  return std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) == values.end();
+}
+
+/// Why the groups cannot be dealt out to the nodes; `groups_fit` means that they divide over the
+/// nodes.
+std::string why_not_hierarchical(const plan_request& request, const planning_task& task, int nodes,
+                                 bool& groups_fit) {
+  groups_fit = false;
+  if (nodes == 0) return "cluster: nodes do not have equally many consecutive ranks";
+  if (!all_equal(task.usable_slots)) return "usable_slots: not the same on every rank";
+  if (request.groups % nodes != 0) {
+    return "groups: " + number(request.groups) + " do not divide over " + number(nodes) + " nodes";
+  }
+  groups_fit = true;
+  if (request.current->experts() % request.groups != 0) {
+    return "groups: " + number(request.current->experts()) + " experts do not divide into " +
+           number(request.groups) + " groups";
+  }
+  return {};
+}
+
+/// `deepseek` is hierarchical when the groups divide over the nodes, and global otherwise; then the
+/// groups do not matter.
+std::string why_not_deepseek(const plan_request& request, planning_task& task) {
+  task.kind = policy_kind::deepseek;
+  task.shape.experts = request.current->experts();
+  task.shape.capacity = task.usable_slots;
+  task.shape.compatible = request.compatible;
+  const slot_layout& layout = request.current->layout();
+  if (request.compatible) {
+    if (!layout.is_uniform()) return "compatible: needs the same number of slots on every rank";
+    for (int rank = 0; rank < layout.ranks(); ++rank) {
+      if (task.usable_slots[rank] != layout.count(rank)) {
+        return "compatible: needs all slots usable, rank " + number(rank) + " has " +
+               number(task.usable_slots[rank]) + " of " + number(layout.count(rank));
+      }
+    }
+  }
+  if (request.policy == "deepseek-global") return {};
+  const int nodes = even_nodes(*request.cluster);
+  bool groups_fit = false;
+  const std::string why = why_not_hierarchical(request, task, nodes, groups_fit);
+  if (!why.empty()) return request.policy == "deepseek" && !groups_fit ? std::string() : why;
+  task.shape.groups = request.groups;
+  task.shape.nodes = nodes;
+  return {};
+}
+
+}  // namespace
+
+std::span<const char* const> policy_names() { return names; }
+
+interpreted_request interpret(const plan_request& request) {
+  const auto wrong = [](std::string why) { return interpreted_request{std::move(why), {}}; };
+  if (request.current == nullptr) return wrong("current: no placement given");
+  if (request.cluster == nullptr) return wrong("cluster: no map given");
+  const placement& current = *request.current;
+  if (current.layers() < 1)
+    return wrong("current: layers " + number(current.layers()) + " is less than 1");
+  if (request.cluster->ranks.size() != static_cast<std::size_t>(current.layout().ranks())) {
+    return wrong("cluster: " + number(static_cast<std::int64_t>(request.cluster->ranks.size())) +
+                 " ranks, the placement has " + number(current.layout().ranks()));
+  }
+  if (std::find(names.begin(), names.end(), request.policy) == names.end()) {
+    return wrong("policy: " + request.policy + " is unknown");
+  }
+  interpreted_request result;
+  result.why_not = why_numbers_wrong(request);
+  if (result.why_not.empty()) result.why_not = why_loads_wrong(request);
+  if (result.why_not.empty()) {
+    result.why_not = why_slots_wrong(request, result.task.usable_slots);
+  }
+  if (result.why_not.empty()) {
+    const std::string why = why_illegal(current, true);
+    if (!why.empty()) result.why_not = "current: " + why;
+  }
+  if (!result.why_not.empty()) return result;
+  if (request.policy == "random") {
+    result.task.kind = policy_kind::random;
+  } else if (request.policy != "static") {
+    result.why_not = why_not_deepseek(request, result.task);
+  }
+  return result;
+}
+
+std::string why_unplannable(const plan_request& request) { return interpret(request).why_not; }
+
+}  // namespace ballast

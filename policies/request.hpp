@@ -1,0 +1,29 @@
+#pragma once
+// From a plan request to what is to be done: everything is checked here, once, so that the planners
+// behind it can trust what they get.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "policies/deepseek.hpp"
+#include "policies/plan.hpp"
+
+namespace ballast {
+
+enum class policy_kind : std::uint8_t { keep, random, deepseek };
+
+struct planning_task {
+  policy_kind kind = policy_kind::keep;
+  std::vector<std::int32_t> usable_slots;  ///< [ranks]
+  deepseek_shape shape;                    ///< policy_kind::deepseek only
+};
+
+/// The task, or in `why_not` one line on why the request cannot be planned.
+struct interpreted_request {
+  std::string why_not;
+  planning_task task;
+};
+interpreted_request interpret(const plan_request& request);
+
+}  // namespace ballast
