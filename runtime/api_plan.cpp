@@ -1,0 +1,187 @@
+// The exported functions of planning without a runtime: each is one call of guard().
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "policies/plan.hpp"
+#include "policies/schedule.hpp"
+#include "runtime/discovery.hpp"
+#include "runtime/error.hpp"
+#include "runtime/guard.hpp"
+#include "runtime/mpi_handles.hpp"
+
+using ballast::copy_out;
+using ballast::error;
+using ballast::guard;
+using ballast::require_argument;
+using ballast::require_struct_size;
+
+struct ballast_plan {
+  ballast::plan made;
+  int ranks = 0;
+  ballast_plan_summary summary = {};
+};
+
+namespace {
+
+ballast::placement current_of(const ballast_plan_request& request) {
+  const auto layout = ballast::slot_layout::uniform(request.ranks, request.slots_per_rank);
+  if (request.placement == nullptr) {
+    const std::vector<std::int32_t> usable(request.ranks, request.slots_per_rank);
+    return ballast::initial_placement(request.layers, request.experts, layout, usable);
+  }
+  ballast::placement current(request.layers, request.experts, layout);
+  const std::size_t slots = layout.slots();
+  for (int layer = 0; layer < request.layers; ++layer) {
+    const std::int32_t* experts = request.placement + layer * slots;
+    for (std::size_t s = 0; s < slots; ++s) {
+      if (experts[s] < -1 || experts[s] >= request.experts) {
+        throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
+                                                                layer, s, experts[s], request.experts - 1));
+      }
+      current.experts_of(layer)[s] = experts[s];
+      if (request.shares != nullptr) current.shares_of(layer)[s] = request.shares[layer * slots + s];
+    }
+    if (request.shares == nullptr) ballast::set_equal_shares(current.experts_of(layer), request.experts, current.shares_of(layer));
+  }
+  if (const std::string why = why_illegal(current, request.compatible != 0); !why.empty()) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, "placement: " + why);
+  }
+  return current;
+}
+
+void check_shape(const ballast_plan_request& r) {
+  const auto in_range = [](const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
+    if (value >= least && value <= most) return;
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("{} is {}, expected {} to {}", field, value, least, most));
+  };
+  in_range("layers", r.layers, 1, 4096);
+  in_range("experts", r.experts, 1, 65536);
+  in_range("ranks", r.ranks, 1, 16384);
+  in_range("slots_per_rank", r.slots_per_rank, 1, 1024);
+  in_range("groups", r.groups, 1, r.experts);
+  in_range("threads", r.threads, 1, 256);
+  in_range("max_moves", r.max_moves, -1, std::int64_t{1} << 62);
+  in_range("max_bytes", r.max_bytes, -1, std::int64_t{1} << 62);
+  in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
+  if (static_cast<std::int64_t>(r.ranks) * r.slots_per_rank < r.experts) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts", r.slots_per_rank, r.ranks,
+                            static_cast<std::int64_t>(r.ranks) * r.slots_per_rank, r.experts));
+  }
+  if (r.topology != nullptr && r.topology->found.map.rank_count() != r.ranks) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("topology has {} ranks, the request {}", r.topology->found.map.rank_count(), r.ranks));
+  }
+}
+
+void summarise(ballast_plan& plan, const ballast::placement& current, const ballast::cluster_map& cluster) {
+  ballast_plan_summary& s = plan.summary;
+  s.struct_size = sizeof(s);
+  s.digest = plan.made.digest;
+  s.balance_before = plan.made.balance_before();
+  s.balance_after = plan.made.balance_after();
+  s.balance_bound = plan.made.balance_bound();
+  s.gap = plan.made.gap();
+  s.moves = plan.made.moves();
+  s.layers_changed = static_cast<int32_t>(plan.made.changed.size());
+  const auto start = ballast::steady_clock::now();
+  ballast::schedule_request request;
+  request.current = &current;
+  request.target = &plan.made.target;
+  request.cluster = &cluster;
+  const ballast::schedule steps = make_schedule(request);
+  s.schedule_seconds = ballast::seconds_since(start);
+  s.batches = static_cast<int32_t>(steps.batches.size());
+  for (const ballast::scheduled_move& move : steps.moves) ++s.moves_by_link[static_cast<int>(move.link)];
+}
+
+}  // namespace
+
+extern "C" {
+
+void ballast_plan_request_init(ballast_plan_request* request) {
+  if (request == nullptr) return;
+  *request = ballast_plan_request{};
+  request->struct_size = sizeof(*request);
+  request->policy = "deepseek";
+  request->groups = 1;
+  request->max_moves = -1;
+  request->max_bytes = -1;
+  request->threads = 1;
+  request->seed = 1;
+}
+
+ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_plan** plan) {
+  return guard([&] {
+    require_argument(request, "request");
+    require_argument(plan, "plan");
+    require_struct_size(request->struct_size, sizeof(*request), sizeof(*request), "request");
+    check_shape(*request);
+    require_argument(request->loads, "loads");
+    const ballast::placement current = current_of(*request);
+    const ballast::cluster_map cluster =
+        request->topology != nullptr ? request->topology->found.map : ballast::uniform_cluster(request->ranks, request->ranks);
+
+    ballast::plan_request question;
+    question.loads = {request->loads, static_cast<std::size_t>(request->layers) * request->experts};
+    question.current = &current;
+    question.cluster = &cluster;
+    question.policy = request->policy == nullptr ? "deepseek" : request->policy;
+    question.compatible = request->compatible != 0;
+    question.groups = request->groups;
+    question.seed = request->seed;
+    question.threads = request->threads;
+    question.expert_bytes = request->expert_bytes;
+    question.limits = {request->max_moves, request->max_bytes};
+
+    auto made = std::make_unique<ballast_plan>();
+    made->ranks = request->ranks;
+    const auto start = ballast::steady_clock::now();
+    made->made = ballast::decide(question);
+    made->summary.plan_seconds = ballast::seconds_since(start);
+    ballast::report(question, made->made);
+    summarise(*made, current, cluster);
+    *plan = made.release();
+  });
+}
+
+void ballast_plan_destroy(ballast_plan* plan) { delete plan; }
+
+ballast_status ballast_plan_summarise(const ballast_plan* plan, ballast_plan_summary* summary) {
+  return guard([&] {
+    require_argument(plan, "plan");
+    copy_out(plan->summary, summary, "summary");
+  });
+}
+
+ballast_status ballast_plan_layer_summary(const ballast_plan* plan, int32_t layer, ballast_plan_layer* summary) {
+  return guard([&] {
+    require_argument(plan, "plan");
+    if (layer < 0 || layer >= plan->made.target.layers()) {
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, plan->made.target.layers() - 1));
+    }
+    const ballast::layer_outcome& outcome = plan->made.layers[layer];
+    const auto balance = [&](ballast::scaled_load fullest) {
+      return fullest == 0 ? 1.0 : static_cast<double>(outcome.total) / plan->ranks / static_cast<double>(fullest);
+    };
+    copy_out(ballast_plan_layer{sizeof(ballast_plan_layer), balance(outcome.max_before), balance(outcome.max_after),
+                                balance(outcome.bound), outcome.moves},
+             summary, "summary");
+  });
+}
+
+ballast_status ballast_plan_placement(const ballast_plan* plan, int32_t* experts, int32_t* shares) {
+  return guard([&] {
+    require_argument(plan, "plan");
+    const ballast::placement& target = plan->made.target;
+    for (int layer = 0; layer < target.layers(); ++layer) {
+      const std::size_t offset = static_cast<std::size_t>(layer) * target.slots();
+      if (experts != nullptr) std::ranges::copy(target.experts_of(layer), experts + offset);
+      if (shares != nullptr) std::ranges::copy(target.shares_of(layer), shares + offset);
+    }
+  });
+}
+
+}  // extern "C"

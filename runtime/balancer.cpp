@@ -1,0 +1,256 @@
+// What a rank does on its own between transitions: the step, votes, local progress, deadlines.
+#include "runtime/balancer.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <thread>
+
+#include "runtime/error.hpp"
+#include "runtime/trouble.hpp"
+
+namespace ballast {
+namespace {
+
+constexpr double roll_call_seconds = 2.0;
+constexpr std::size_t events_shown = 4;
+constexpr const char* phase_names[] = {"idle", "reduce", "plan", "exchange", "drain"};
+
+}  // namespace
+
+balancer::balancer(const balancer_parts& parts)
+    : parts_(parts), votes_(parts.vote_comm, parts.config.config.consensus_lag),
+      steps_to_trigger_(parts.config.config.interval),
+      window_sums_(static_cast<std::size_t>(parts.config.config.layers) * parts.config.config.experts),
+      is_marked_(parts.config.config.layers, 0) {
+  counters_.struct_size = sizeof(counters_);
+  counters_.balancing = parts.config.config.mode != BALLAST_MODE_STATIC;
+  counters_.steps_since_commit = -1;
+  marked_layers_.reserve(parts.config.config.layers);
+  planner_job& job = parts.planning.job();
+  job.loads.resize(window_sums_.size());
+  job.current = parts.live.current();
+  listening_ = counters_.balancing != 0 && parts.window.listens_at(0);
+}
+
+void balancer::step(ballast_step_result* result) {
+  tables_changed_ = false;
+  const std::int64_t epochs_before = reports_made_;
+  if (!dead_text_.empty()) throw error(BALLAST_ERROR_DEADLINE, dead_text_);
+  if (--steps_to_trigger_ == 0 || phase_ != BALLAST_PHASE_IDLE || votes_.any_outstanding()) [[unlikely]] {
+    busy_step();
+  }
+  if (result != nullptr) {
+    result->step = step_;
+    result->phase = phase_;
+    result->tables_changed = tables_changed_;
+    result->epoch_closed = reports_made_ != epochs_before;
+  }
+  ++step_;
+  listening_ = counters_.balancing != 0 && parts_.window.listens_at(step_);
+}
+
+void balancer::busy_step() {
+  const auto start = steady_clock::now();
+  const bool was_in_flight = phase_ != BALLAST_PHASE_IDLE;
+  if (was_in_flight && !stall_rehearsed_ && drill_now(drill_kind::stall)) {
+    stall_rehearsed_ = true;
+    std::this_thread::sleep_for(std::chrono::duration<double>(parts_.config.config.deadline_seconds * 2 + 10));
+  }
+  parts_.transfer.refill();
+  take_vote();
+  if (phase_ != BALLAST_PHASE_IDLE) advance();
+  if (steps_to_trigger_ == 0) on_trigger();
+  if (phase_ != BALLAST_PHASE_IDLE) votes_.post(step_, my_vote());
+
+  const double seconds = seconds_since(start);
+  if (phase_ != BALLAST_PHASE_IDLE) {
+    epoch_.stall_seconds_max = std::max(epoch_.stall_seconds_max, seconds);
+  } else if (was_in_flight) {
+    ballast_epoch& closed = reports_[(reports_made_ - 1) % reports_.size()];
+    closed.stall_seconds_max = std::max(closed.stall_seconds_max, seconds);
+  }
+}
+
+void balancer::take_vote() {
+  if (!votes_.due(step_)) return;
+  const auto meanwhile = [this] {
+    if (!parts_.transfer.finished()) parts_.transfer.progress();
+  };
+  if (!wait_until(votes_.request(step_), parts_.config.config.deadline_seconds, meanwhile)) fall_silent();
+  const vote all = votes_.take(step_);
+  if (all.step != ~all.not_step) {
+    throw error(BALLAST_ERROR_CONFIG_MISMATCH,
+                fmt::format("ranks call ballast_step at different steps: {} and {}", all.step, ~all.not_step));
+  }
+  if (phase_ != BALLAST_PHASE_IDLE && all.generation == generation_) transition(all);
+}
+
+vote balancer::my_vote() const {
+  vote mine;
+  mine.generation = generation_;
+  mine.progress = progress_;
+  mine.trouble = drop_requested_ ? std::min(trouble_, make_trouble(trouble_kind::paused, parts_.rank)) : trouble_;
+  if (phase_ == BALLAST_PHASE_PLAN && progress_ > 0) {
+    mine.digest = parts_.planning.job().digest ^ (drill_now(drill_kind::digest) ? 1 : 0);
+    mine.not_digest = ~mine.digest;
+  }
+  if (phase_ == BALLAST_PHASE_EXCHANGE && parts_.transfer.first_bad_move() >= 0) {
+    mine.bad_move = static_cast<std::uint64_t>(parts_.transfer.first_bad_move());
+  }
+  mine.bad_source = bad_source_;
+  mine.step = static_cast<std::uint64_t>(step_);
+  mine.not_step = ~mine.step;
+  return mine;
+}
+
+void balancer::advance() {
+  if (phase_ == BALLAST_PHASE_REDUCE) {
+    int done = 0;
+    BALLAST_MPI(MPI_Test(&reduce_request_, &done, MPI_STATUS_IGNORE));
+    if (done != 0) {
+      epoch_.reduce_seconds = seconds_since(epoch_start_);
+      events_.add(step_, protocol_event::reduced);
+      planner_job& job = parts_.planning.job();
+      job.reschedule = false;
+      job.distrusted.clear();
+      job.current = parts_.live.current();
+      parts_.planning.submit();
+      phase_ = BALLAST_PHASE_PLAN;
+    }
+  }
+  if (phase_ == BALLAST_PHASE_PLAN) advance_plan();
+  if (phase_ == BALLAST_PHASE_EXCHANGE) {
+    parts_.transfer.progress();
+    progress_ = static_cast<std::uint64_t>(parts_.transfer.batches_arrived());
+  }
+  if (phase_ == BALLAST_PHASE_DRAIN) advance_drain();
+  check_deadline();
+}
+
+void balancer::advance_plan() {
+  if (progress_ > 0 || trouble_ != nothing || parts_.planning.running()) return;
+  planner_job& job = parts_.planning.job();
+  if (drill_now(drill_kind::error)) job.failure = "a rehearsed planner error";
+  events_.add(step_, protocol_event::planned, static_cast<std::int64_t>(job.steps.moves.size()));
+  if (!job.failure.empty()) {
+    trouble_ = make_trouble(trouble_kind::planner_failed, parts_.rank);
+    parts_.log(BALLAST_LOG_ERROR, fmt::format("rank {}: epoch {}: the planner failed: {}", parts_.rank, epoch_.epoch, job.failure));
+    return;
+  }
+  epoch_.plan_seconds += job.seconds;
+  progress_ = 1;
+}
+
+void balancer::advance_drain() {
+  if (progress_ > 0) return;
+  parts_.transfer.progress();
+  if (reduce_request_ != MPI_REQUEST_NULL) {
+    int done = 0;
+    BALLAST_MPI(MPI_Test(&reduce_request_, &done, MPI_STATUS_IGNORE));
+  }
+  if (!parts_.transfer.finished() || parts_.planning.running() || reduce_request_ != MPI_REQUEST_NULL) return;
+  // Was it the journey or the source? Only its owner can tell; its verdict rides on the next votes.
+  if (reschedule_after_drain_ && bad_move_.forwards < 0 && bad_move_.source_rank == parts_.rank) {
+    const int row = bad_move_.source_slot - parts_.config.layout.first(parts_.rank);
+    const bool good = parts_.memory.hash(bad_move_.layer, {row, -1}) ==
+                      parts_.memory.hash_of_expert(bad_move_.layer, bad_move_.expert);
+    if (!good) bad_source_ = 0;
+  }
+  events_.add(step_, protocol_event::drained);
+  progress_ = 1;
+}
+
+void balancer::check_deadline() {
+  const double deadline = parts_.config.config.deadline_seconds;
+  if (trouble_ != nothing || seconds_since(phase_start_) <= deadline) return;
+  events_.add(step_, protocol_event::deadline_passed);
+  // What was sent must be received before the next epoch; a peer that does not do so is gone.
+  if (phase_ == BALLAST_PHASE_DRAIN) fall_silent();
+  trouble_ = make_trouble(trouble_kind::deadline, parts_.rank);
+}
+
+void balancer::on_trigger() {
+  steps_to_trigger_ = parts_.config.config.interval;
+  if (counters_.balancing == 0 || paused_) return;
+  if (phase_ != BALLAST_PHASE_IDLE) {
+    ++counters_.triggers_missed;
+    events_.add(step_, protocol_event::trigger_missed);
+    parts_.window.turn();
+    return;
+  }
+  parts_.window.sum(window_sums_);
+  parts_.window.turn();
+  epoch_ = {};
+  epoch_.struct_size = sizeof(epoch_);
+  epoch_.epoch = counters_.epochs++;
+  epoch_.step_triggered = step_;
+  epoch_.step_committed = -1;
+  epoch_start_ = steady_clock::now();
+  bytes_received_before_ = parts_.transfer.bytes_received();
+  events_.add(step_, protocol_event::triggered, epoch_.epoch);
+  enter(BALLAST_PHASE_REDUCE);
+  BALLAST_MPI(MPI_Iallreduce(window_sums_.data(), parts_.planning.job().loads.data(), static_cast<int>(window_sums_.size()),
+                             MPI_INT64_T, MPI_SUM, parts_.vote_comm, &reduce_request_));
+}
+
+void balancer::enter(int phase) {
+  phase_ = phase;
+  ++generation_;
+  progress_ = 0;
+  trouble_ = nothing;
+  bad_source_ = nothing;
+  phase_start_ = steady_clock::now();
+}
+
+void balancer::pause(bool drop) {
+  paused_ = true;
+  drop_requested_ |= drop;
+}
+
+bool balancer::finish() {
+  if (!dead_text_.empty()) return false;
+  const double deadline = parts_.config.config.deadline_seconds;
+  parts_.transfer.drain();
+  const auto meanwhile = [this] { parts_.transfer.progress(); };
+  for (std::int64_t s = step_; s < step_ + parts_.config.config.consensus_lag; ++s) {
+    if (!votes_.due(s)) continue;
+    if (!wait_until(votes_.request(s), deadline, meanwhile)) return false;
+    votes_.take(s);
+  }
+  if (reduce_request_ != MPI_REQUEST_NULL && !wait_until(reduce_request_, deadline, meanwhile)) return false;
+  const auto start = steady_clock::now();
+  while (!parts_.transfer.finished()) {
+    parts_.transfer.progress();
+    if (seconds_since(start) > deadline) return false;
+  }
+  return true;
+}
+
+const ballast_epoch* balancer::report(int index) const {
+  const std::int64_t kept = std::min<std::int64_t>(reports_made_, static_cast<std::int64_t>(reports_.size()));
+  if (index < 0 || index >= kept) return nullptr;
+  return &reports_[(reports_made_ - 1 - index) % reports_.size()];
+}
+
+bool balancer::drill_now(drill_kind kind) const {
+  const drill& d = parts_.config.drill;
+  return d.kind == kind && d.rank == parts_.rank && d.epoch == epoch_.epoch;
+}
+
+void balancer::fall_silent() {
+  const char* phase = phase_names[phase_];
+  const std::string names = silent_ranks(parts_.weight_comm, roll_call_seconds);
+  dead_text_ = fmt::format("step {}, phase {}: ", step_, phase) +
+               (names.empty() ? "every rank answers, but the vote did not complete"
+                              : fmt::format("no answer from rank {}", names)) +
+               fmt::format(" within {} s", parts_.config.config.deadline_seconds);
+  const std::vector<std::string> events = events_.lines();
+  for (const std::string& line : events) parts_.log(BALLAST_LOG_DEBUG, fmt::format("rank {}: {}", parts_.rank, line));
+  const auto last = events.end() - static_cast<std::ptrdiff_t>(std::min<std::size_t>(events.size(), events_shown));
+  parts_.log(BALLAST_LOG_ERROR, fmt::format("rank {}: {}; last events: {}", parts_.rank, dead_text_, fmt::join(last, events.end(), ", ")));
+  throw error(BALLAST_ERROR_DEADLINE, dead_text_);
+}
+
+}  // namespace ballast

@@ -1,0 +1,143 @@
+#pragma once
+// The step protocol: collect -> reduce -> plan -> agree -> (stage -> commit)* -> idle, one epoch at a time.
+//
+// Every transition is taken on a reduced vote (votes.hpp), which all ranks read at the same step. A vote counts only if it was
+// posted after the last transition: `generation` numbers them. Between transitions a rank only works and reports `progress`:
+//
+//   phase     progress                    transition, at the step where all ranks read it
+//   reduce    0                           -
+//   plan      1: planned, digest          equal digests: exchange (or close); unequal: close, dropped
+//   exchange  k: batches 0..k-1 arrived   commit them in order, start the next; all committed: close
+//             bad move, or trouble        drain
+//   drain     1: nothing left under way   quarantine a bad source; reschedule (-> plan), or close, dropped
+//
+// Trouble on any rank (a planner that threw, a deadline, a pause) travels in the same vote.
+
+#include <mpi.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "runtime/event_ring.hpp"
+#include "runtime/exchange.hpp"
+#include "runtime/live_placement.hpp"
+#include "runtime/load_window.hpp"
+#include "runtime/mpi_handles.hpp"
+#include "runtime/planner.hpp"
+#include "runtime/settings.hpp"
+#include "runtime/votes.hpp"
+
+namespace ballast {
+
+using log_sink = std::function<void(std::int32_t level, const std::string& text)>;
+
+/// The parts that the balancer drives; all are owned by the runtime and outlive it.
+struct balancer_parts {
+  const settings& config;
+  MPI_Comm vote_comm;
+  MPI_Comm weight_comm;
+  int rank;
+  int ranks;
+  const expert_memory& memory;
+  live_placement& live;
+  load_window& window;
+  planner& planning;
+  exchange& transfer;
+  const log_sink& log;
+};
+
+class balancer {
+ public:
+  explicit balancer(const balancer_parts& parts);
+
+  /// Collective; see ballast_step. Throws error(DEADLINE) when ranks are silent; then every later call throws the same.
+  void step(ballast_step_result* result);
+
+  std::int64_t step_number() const { return step_; }
+  /// Whether the loads of the current pass belong to the window.
+  bool listening() const { return listening_; }
+
+  void pause(bool drop);
+  void resume() { paused_ = drop_requested_ = false; }
+
+  /// Collective, bounded: completes everything under way without committing it. False if the ranks are silent or were before.
+  bool finish();
+
+  const ballast_counters& counters() const { return counters_; }
+  /// The report of a past epoch, newest = 0; null if there is none.
+  const ballast_epoch* report(int index) const;
+
+ private:
+  void busy_step();
+  void take_vote();
+  void advance();
+  void advance_plan();
+  void advance_drain();
+  void check_deadline();
+  void on_trigger();
+  vote my_vote() const;
+
+  void transition(const vote& all);
+  void on_planned(const vote& all);
+  void on_arrived(const vote& all);
+  void on_drained(const vote& all);
+
+  void enter(int phase);
+  void begin_exchange();
+  void commit_arrived(std::uint64_t arrived);
+  void damage_a_source();
+  void start_batches();
+  void start_batch(int index);
+  void commit_batch(int index);
+  void begin_drain(const std::string& reason, bool retry);
+  void begin_reschedule();
+  void quarantine(const slot_ref& slot, int expert);
+  void close(int outcome, const std::string& reason);
+  void mark(int layer);
+  void refresh_marked(bool committed);
+  bool drill_now(drill_kind kind) const;
+  [[noreturn]] void fall_silent();
+
+  balancer_parts parts_;
+  votes votes_;
+  event_ring events_;
+  ballast_counters counters_ = {};
+  std::array<ballast_epoch, 64> reports_ = {};
+  std::int64_t reports_made_ = 0;
+
+  std::int64_t step_ = 0;
+  std::int64_t steps_to_trigger_;
+  bool listening_ = false;
+  bool paused_ = false;
+  bool drop_requested_ = false;
+  bool stall_rehearsed_ = false;
+  int diverged_in_a_row_ = 0;
+  std::int64_t last_commit_step_ = -1;
+  std::string dead_text_;
+
+  // Of the epoch in flight.
+  int phase_ = BALLAST_PHASE_IDLE;
+  std::uint64_t generation_ = 0;
+  std::uint64_t progress_ = 0;
+  std::uint64_t trouble_ = nothing;
+  std::uint64_t bad_source_ = nothing;
+  ballast_epoch epoch_ = {};
+  std::vector<std::int64_t> window_sums_;  // [layers, experts], this rank's
+  MPI_Request reduce_request_ = MPI_REQUEST_NULL;
+  steady_clock::time_point epoch_start_;
+  steady_clock::time_point phase_start_;
+  steady_clock::time_point exchange_start_;
+  int started_ = 0;
+  int committed_ = 0;
+  bool reschedule_after_drain_ = false;
+  std::string drop_reason_;
+  std::int64_t bytes_received_before_ = 0;
+  scheduled_move bad_move_ = {};
+  std::vector<std::int32_t> marked_layers_;
+  std::vector<char> is_marked_;
+  bool tables_changed_ = false;
+};
+
+}  // namespace ballast

@@ -1,0 +1,245 @@
+// What all ranks do alike at the step where they read the same vote.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "runtime/balancer.hpp"
+#include "runtime/error.hpp"
+#include "runtime/trouble.hpp"
+
+namespace ballast {
+namespace {
+
+constexpr int retries_max = 2;
+constexpr int divergences_max = 2;
+
+}  // namespace
+
+void balancer::transition(const vote& all) {
+  switch (phase_) {
+    case BALLAST_PHASE_REDUCE:
+    case BALLAST_PHASE_PLAN: return on_planned(all);
+    case BALLAST_PHASE_EXCHANGE: return on_arrived(all);
+    case BALLAST_PHASE_DRAIN: return on_drained(all);
+    default: return;
+  }
+}
+
+void balancer::on_planned(const vote& all) {
+  if (all.trouble != nothing) return begin_drain(trouble_text(all.trouble), false);
+  if (all.progress == 0) return;
+  const planner_job& job = parts_.planning.job();
+  if (all.digest != ~all.not_digest) {
+    ++counters_.plans_diverged;
+    events_.add(step_, protocol_event::diverged);
+    std::string reason = fmt::format("plans differ: digests {:016x} to {:016x}, {:016x} on rank {}", all.digest, ~all.not_digest,
+                                     job.digest, parts_.rank);
+    if (++diverged_in_a_row_ >= divergences_max) {
+      counters_.balancing = 0;
+      reason += "; balancing is switched off";
+    }
+    return close(BALLAST_OUTCOME_DROPPED, reason);
+  }
+  diverged_in_a_row_ = 0;
+  events_.add(step_, protocol_event::agreed, static_cast<std::int64_t>(job.steps.batches.size()));
+  epoch_.digest = job.digest;
+  if (!job.reschedule) {
+    for (const std::int64_t load : job.loads) epoch_.window_tokens += load;
+    epoch_.balance_before = job.made.balance_before();
+    epoch_.balance_planned = job.made.balance_after();
+    epoch_.balance_bound = job.made.balance_bound();
+    if (!job.not_worth.empty()) return close(BALLAST_OUTCOME_UNCHANGED, job.not_worth);
+    epoch_.layers_changed = static_cast<std::int32_t>(job.made.changed.size());
+    if (parts_.config.config.mode == BALLAST_MODE_RECORD) return close(BALLAST_OUTCOME_RECORDED, "recording only");
+  }
+  begin_exchange();
+}
+
+void balancer::begin_exchange() {
+  const planner_job& job = parts_.planning.job();
+  if (epoch_.retries == 0) {
+    exchange_start_ = steady_clock::now();
+    epoch_.batches = static_cast<std::int32_t>(job.steps.batches.size());
+    if (drill_now(drill_kind::checksum)) parts_.transfer.corrupt_next_arrival();
+  }
+  parts_.transfer.begin(job.steps, job.operations);
+  if (epoch_.retries == 0 && drill_now(drill_kind::source)) damage_a_source();
+  started_ = 0;
+  committed_ = 0;
+  enter(BALLAST_PHASE_EXCHANGE);
+  // Layers whose experts stay change their shares at once: no byte has to move for that.
+  for (const std::int32_t layer : job.made.changed) {
+    if (std::ranges::equal(parts_.live.current().experts_of(layer), job.made.target.experts_of(layer))) mark(layer);
+  }
+  refresh_marked(true);
+  if (job.steps.batches.empty()) return close(BALLAST_OUTCOME_COMMITTED, "shares only");
+  start_batches();
+}
+
+// A rehearsal: the first copy that this rank will send and that has a good twin elsewhere.
+void balancer::damage_a_source() {
+  for (const scheduled_move& move : parts_.planning.job().steps.moves) {
+    if (move.source_rank == parts_.rank && move.target_rank != parts_.rank && move.forwards < 0 &&
+        parts_.live.replicas(move.layer, move.expert) > 1) {
+      return parts_.transfer.corrupt_source(move);
+    }
+  }
+}
+
+void balancer::start_batches() {
+  const auto& batches = parts_.planning.job().steps.batches;
+  while (started_ < static_cast<int>(batches.size()) && started_ < committed_ + 2 &&
+         !(batches[started_].after_previous_commit && committed_ < started_)) {
+    start_batch(started_++);
+  }
+}
+
+// Rows that will be written stop serving on all ranks at this step; nothing of this pass uses them any more.
+void balancer::start_batch(int index) {
+  const schedule& steps = parts_.planning.job().steps;
+  const batch& b = steps.batches[index];
+  for (std::int32_t m = b.first_move; m < b.first_move + b.move_count; ++m) {
+    const scheduled_move& move = steps.moves[m];
+    if (move.way != move_way::vacate) continue;
+    const int leaving = parts_.live.current().experts_of(move.layer)[move.target_slot];
+    BALLAST_EXPECT(leaving == no_expert || parts_.live.replicas(move.layer, leaving) > 1, "an expert would lose its last replica");
+    parts_.live.set_expert(move.layer, move.target_slot, no_expert);
+    mark(move.layer);
+  }
+  refresh_marked(false);
+  parts_.transfer.start(index);
+  events_.add(step_, protocol_event::batch_started, index);
+}
+
+void balancer::on_arrived(const vote& all) {
+  commit_arrived(all.progress);
+  if (phase_ == BALLAST_PHASE_IDLE) return;
+  if (all.bad_move != nothing) {
+    ++counters_.checksums_failed;
+    bad_move_ = parts_.planning.job().steps.moves[all.bad_move];
+    events_.add(step_, protocol_event::bad_checksum, static_cast<std::int64_t>(all.bad_move));
+    const std::string reason = fmt::format("wrong bytes: layer {}, expert {}, from slot {} on rank {} to slot {} on rank {}",
+                                           bad_move_.layer, bad_move_.expert, bad_move_.source_slot, bad_move_.source_rank,
+                                           bad_move_.target_slot, bad_move_.target_rank);
+    if (parts_.rank == 0) parts_.log(BALLAST_LOG_WARNING, reason);
+    return begin_drain(reason, epoch_.retries < retries_max);
+  }
+  if (all.trouble != nothing) return begin_drain(trouble_text(all.trouble), false);
+  start_batches();
+}
+
+void balancer::commit_arrived(std::uint64_t arrived) {
+  while (static_cast<std::uint64_t>(committed_) < arrived) {
+    commit_batch(committed_++);
+    phase_start_ = steady_clock::now();
+  }
+  if (committed_ == static_cast<int>(parts_.planning.job().steps.batches.size())) close(BALLAST_OUTCOME_COMMITTED, "all batches");
+}
+
+void balancer::commit_batch(int index) {
+  const schedule& steps = parts_.planning.job().steps;
+  const batch& b = steps.batches[index];
+  for (std::int32_t m = b.first_move; m < b.first_move + b.move_count; ++m) {
+    const scheduled_move& move = steps.moves[m];
+    if (move.way == move_way::staged && move.target_rank == parts_.rank) {
+      const int row = move.target_slot - parts_.config.layout.first(parts_.rank);
+      parts_.memory.copy(move.layer, parts_.transfer.landing(move, index), {row, -1});
+    }
+    parts_.live.set_expert(move.layer, move.target_slot, move.expert);
+    mark(move.layer);
+    ++epoch_.moves;
+    epoch_.bytes[static_cast<int>(move.link)] += parts_.memory.expert_bytes(move.layer);
+  }
+  for (std::int32_t r = b.first_release; r < b.first_release + b.release_count; ++r) {
+    parts_.live.set_expert(steps.releases[r].layer, steps.releases[r].slot, no_expert);
+    mark(steps.releases[r].layer);
+  }
+  for (const std::int32_t layer : marked_layers_) {
+    for (int e = 0; e < parts_.config.config.experts; ++e) {
+      BALLAST_EXPECT(parts_.live.replicas(layer, e) > 0, "an expert has lost its last replica");
+    }
+  }
+  refresh_marked(true);
+  epoch_.step_committed = step_;
+  last_commit_step_ = step_;
+  events_.add(step_, protocol_event::batch_committed, index);
+}
+
+void balancer::begin_drain(const std::string& reason, bool retry) {
+  events_.add(step_, protocol_event::drain_began);
+  drop_reason_ = reason;
+  reschedule_after_drain_ = retry;
+  parts_.transfer.drain();
+  enter(BALLAST_PHASE_DRAIN);
+}
+
+void balancer::on_drained(const vote& all) {
+  if (all.trouble != nothing) reschedule_after_drain_ = false;
+  if (all.progress == 0) return;
+  if (!reschedule_after_drain_) return close(BALLAST_OUTCOME_DROPPED, drop_reason_);
+  const slot_ref source = {bad_move_.layer, bad_move_.source_slot};
+  const bool others = parts_.live.replicas(bad_move_.layer, bad_move_.expert) > 1;
+  if (all.bad_source == 0) {
+    if (!others) return close(BALLAST_OUTCOME_DROPPED, drop_reason_ + "; the source itself is bad and has no other replica");
+    quarantine(source, bad_move_.expert);
+  }
+  if (others && bad_move_.forwards < 0) parts_.planning.job().distrusted.push_back(source);
+  begin_reschedule();
+}
+
+// The copy is bad and others are good: stop routing to it. The slot is empty until a later plan fills it.
+void balancer::quarantine(const slot_ref& slot, int expert) {
+  if (parts_.live.current().experts_of(slot.layer)[slot.slot] != expert) return;
+  parts_.live.set_expert(slot.layer, slot.slot, no_expert);
+  mark(slot.layer);
+  refresh_marked(true);
+  ++counters_.slots_quarantined;
+  events_.add(step_, protocol_event::quarantined, slot.slot);
+  if (parts_.rank == 0) {
+    parts_.log(BALLAST_LOG_ERROR, fmt::format("layer {}, slot {}: the weights of expert {} are damaged there; the slot is out of service",
+                                              slot.layer, slot.slot, expert));
+  }
+}
+
+void balancer::begin_reschedule() {
+  ++epoch_.retries;
+  planner_job& job = parts_.planning.job();
+  job.reschedule = true;
+  job.current = parts_.live.current();
+  parts_.planning.submit();
+  enter(BALLAST_PHASE_PLAN);
+}
+
+void balancer::close(int outcome, const std::string& reason) {
+  if (phase_ == BALLAST_PHASE_EXCHANGE || epoch_.batches > 0) epoch_.exchange_seconds = seconds_since(exchange_start_);
+  epoch_.bytes_received = parts_.transfer.bytes_received() - bytes_received_before_;
+  epoch_.outcome = outcome;
+  std::strncpy(epoch_.reason, reason.c_str(), sizeof(epoch_.reason) - 1);
+  counters_.epochs_committed += outcome == BALLAST_OUTCOME_COMMITTED;
+  counters_.epochs_dropped += outcome == BALLAST_OUTCOME_DROPPED;
+  counters_.epochs_unchanged += outcome == BALLAST_OUTCOME_UNCHANGED;
+  reports_[reports_made_++ % reports_.size()] = epoch_;
+  events_.add(step_, protocol_event::closed, outcome);
+  if (outcome == BALLAST_OUTCOME_DROPPED && parts_.rank == 0) {
+    parts_.log(BALLAST_LOG_WARNING, fmt::format("epoch {} dropped at step {}: {}", epoch_.epoch, step_, reason));
+  }
+  enter(BALLAST_PHASE_IDLE);
+}
+
+void balancer::mark(int layer) {
+  if (is_marked_[layer]) return;
+  is_marked_[layer] = 1;
+  marked_layers_.push_back(layer);
+}
+
+void balancer::refresh_marked(bool committed) {
+  for (const std::int32_t layer : marked_layers_) {
+    parts_.live.refresh(layer, parts_.planning.job().made.target, committed);
+    is_marked_[layer] = 0;
+  }
+  tables_changed_ |= !marked_layers_.empty();
+  marked_layers_.clear();
+}
+
+}  // namespace ballast

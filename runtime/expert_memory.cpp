@@ -1,0 +1,153 @@
+#include "runtime/expert_memory.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "kernels/hash.hpp"
+#include "runtime/error.hpp"
+
+namespace ballast {
+namespace {
+
+constexpr int tensors_max = 64;
+
+struct extent {
+  std::uintptr_t begin;
+  std::uintptr_t end;
+};
+
+[[noreturn]] void reject(int layer, int tensor, const std::string& why) {
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {}, tensor {}: {}", layer, tensor, why));
+}
+
+extent check_tensor(int layer, int index, const ballast_tensor& tensor, int rows) {
+  if (tensor.base == nullptr) reject(layer, index, "base is NULL");
+  if (tensor.row_bytes == 0) reject(layer, index, "row_bytes is 0");
+  if (tensor.row_stride < tensor.row_bytes) {
+    reject(layer, index, fmt::format("row_stride {} is less than row_bytes {}: rows would overlap", tensor.row_stride, tensor.row_bytes));
+  }
+  const auto begin = reinterpret_cast<std::uintptr_t>(tensor.base);
+  std::uintptr_t length = 0;
+  std::uintptr_t end = 0;
+  if (__builtin_mul_overflow(tensor.row_stride, static_cast<std::size_t>(rows - 1), &length) ||
+      __builtin_add_overflow(length, tensor.row_bytes, &length) || __builtin_add_overflow(begin, length, &end)) {
+    reject(layer, index, fmt::format("{} rows of stride {} do not fit an address space", rows, tensor.row_stride));
+  }
+  return {begin, end};
+}
+
+// Tensors may be interleaved row by row (one allocation, strides larger than rows), so two tensors overlap only if two of
+// their rows do.
+bool rows_overlap(const ballast_tensor& a, const ballast_tensor& b, int rows) {
+  const auto begin_a = reinterpret_cast<std::uintptr_t>(a.base);
+  const auto begin_b = reinterpret_cast<std::uintptr_t>(b.base);
+  int i = 0;
+  int j = 0;
+  while (i < rows && j < rows) {
+    const std::uintptr_t at_a = begin_a + i * a.row_stride;
+    const std::uintptr_t at_b = begin_b + j * b.row_stride;
+    if (at_a < at_b + b.row_bytes && at_b < at_a + a.row_bytes) return true;
+    at_a < at_b ? ++i : ++j;
+  }
+  return false;
+}
+
+}  // namespace
+
+expert_memory::expert_memory(int layers, int experts, int rows_per_rank)
+    : experts_(experts), rows_per_rank_(rows_per_rank), layers_(layers),
+      hashes_(static_cast<std::size_t>(layers) * experts) {}
+
+void expert_memory::register_layer(int layer, std::span<const ballast_tensor> tensors) {
+  if (layer < 0 || layer >= static_cast<int>(layers_.size())) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, layers_.size() - 1));
+  }
+  if (!layers_[layer].tensors.empty()) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is registered already", layer));
+  }
+  if (tensors.empty() || tensors.size() > tensors_max) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("layer {}: {} tensors, 1 to {} are possible", layer, tensors.size(), tensors_max));
+  }
+  std::vector<extent> extents;
+  layer_memory memory;
+  for (int i = 0; i < static_cast<int>(tensors.size()); ++i) {
+    extents.push_back(check_tensor(layer, i, tensors[i], rows_per_rank_));
+    for (int j = 0; j < i; ++j) {
+      const bool apart = extents[i].begin >= extents[j].end || extents[j].begin >= extents[i].end;
+      if (!apart && rows_overlap(tensors[i], tensors[j], rows_per_rank_)) {
+        reject(layer, i, fmt::format("rows overlap with tensor {}", j));
+      }
+    }
+    memory.tensors.push_back(tensors[i]);
+    memory.staging_offset.push_back(static_cast<std::size_t>(memory.expert_bytes));
+    memory.expert_bytes += static_cast<std::int64_t>(tensors[i].row_bytes);
+  }
+  layers_[layer] = std::move(memory);
+}
+
+int expert_memory::first_missing_layer() const {
+  for (std::size_t layer = 0; layer < layers_.size(); ++layer) {
+    if (layers_[layer].tensors.empty()) return static_cast<int>(layer);
+  }
+  return -1;
+}
+
+std::uint64_t expert_memory::shape_digest(int layer) const {
+  std::vector<std::uint64_t> sizes;
+  for (const ballast_tensor& tensor : layers_[layer].tensors) sizes.push_back(tensor.row_bytes);
+  return hash_bytes_host(sizes.data(), sizes.size() * sizeof(sizes[0]), 0);
+}
+
+void expert_memory::allocate_staging(int rows) {
+  staging_rows_ = rows;
+  staging_row_bytes_ = (static_cast<std::size_t>(expert_bytes_max()) + 63) / 64 * 64;
+  std::size_t bytes = 0;
+  try {
+    if (__builtin_mul_overflow(staging_row_bytes_, std::size_t{2} * rows, &bytes)) throw std::bad_alloc();
+    staging_.resize(bytes);
+  } catch (const std::exception&) {
+    throw error(BALLAST_ERROR_MEMORY,
+                fmt::format("2 x {} staging rows of {} bytes cannot be allocated", rows, staging_row_bytes_));
+  }
+}
+
+std::int64_t expert_memory::expert_bytes_max() const {
+  std::int64_t most = 0;
+  for (const layer_memory& layer : layers_) most = std::max(most, layer.expert_bytes);
+  return most;
+}
+
+int expert_memory::tensor_count_max() const {
+  std::size_t most = 0;
+  for (const layer_memory& layer : layers_) most = std::max(most, layer.tensors.size());
+  return static_cast<int>(most);
+}
+
+std::byte* expert_memory::address(int layer, int tensor, weight_location where) const {
+  const layer_memory& memory = layers_[layer];
+  if (where.half < 0) {
+    return static_cast<std::byte*>(memory.tensors[tensor].base) + where.row * memory.tensors[tensor].row_stride;
+  }
+  const std::size_t row = static_cast<std::size_t>(where.half) * staging_rows_ + where.row;
+  return const_cast<std::byte*>(staging_.data()) + row * staging_row_bytes_ + memory.staging_offset[tensor];
+}
+
+std::uint64_t expert_memory::hash(int layer, weight_location where) const {
+  std::uint64_t hash = 0;
+  for (int t = 0; t < tensor_count(layer); ++t) {
+    hash = combine_hash(hash, hash_bytes_host(address(layer, t, where), tensor_bytes(layer, t), t + 1));
+  }
+  return hash;
+}
+
+void expert_memory::copy(int layer, weight_location from, weight_location to) const {
+  for (int t = 0; t < tensor_count(layer); ++t) {
+    std::memcpy(address(layer, t, to), address(layer, t, from), tensor_bytes(layer, t));
+  }
+}
+
+}  // namespace ballast

@@ -1,0 +1,67 @@
+#pragma once
+// The registered rows of this rank: for each layer, tensors whose row i holds the expert in slot i. Also the two staging
+// halves, and the hashes that all replicas of an expert must have.
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "runtime/ballast.h"
+
+namespace ballast {
+
+/// Where one expert's weights are on this rank: a registered row, or a row of a staging half (then half is 0 or 1).
+struct weight_location {
+  std::int32_t row = 0;
+  std::int32_t half = -1;
+};
+
+class expert_memory {
+ public:
+  expert_memory(int layers, int experts, int rows_per_rank);
+
+  /// Throws error(INVALID_ARGUMENT or STATE) naming layer and tensor; nothing is registered then.
+  void register_layer(int layer, std::span<const ballast_tensor> tensors);
+
+  /// The first layer that is not registered, or -1.
+  int first_missing_layer() const;
+
+  /// A digest of the tensor sizes of a layer, without addresses and strides: the same on all ranks that agree.
+  std::uint64_t shape_digest(int layer) const;
+
+  /// Allocates the staging halves of `rows` rows each, for the largest expert. Throws error(MEMORY) stating the bytes.
+  void allocate_staging(int rows);
+
+  int tensor_count(int layer) const { return static_cast<int>(layers_[layer].tensors.size()); }
+  std::size_t tensor_bytes(int layer, int tensor) const { return layers_[layer].tensors[tensor].row_bytes; }
+  std::int64_t expert_bytes(int layer) const { return layers_[layer].expert_bytes; }
+  std::int64_t expert_bytes_max() const;
+  int tensor_count_max() const;
+  std::byte* address(int layer, int tensor, weight_location where) const;
+
+  std::uint64_t hash(int layer, weight_location where) const;
+  void copy(int layer, weight_location from, weight_location to) const;
+
+  std::span<std::uint64_t> hashes() { return hashes_; }  ///< [layers, experts], what the live replicas hold
+  std::uint64_t hash_of_expert(int layer, int expert) const {
+    return hashes_[static_cast<std::size_t>(layer) * experts_ + expert];
+  }
+
+ private:
+  struct layer_memory {
+    std::vector<ballast_tensor> tensors;
+    std::vector<std::size_t> staging_offset;  // of each tensor in a packed staging row
+    std::int64_t expert_bytes = 0;
+  };
+
+  int experts_;
+  int rows_per_rank_;
+  std::vector<layer_memory> layers_;
+  std::vector<std::uint64_t> hashes_;
+  std::vector<std::byte> staging_;  // [2 halves][rows][largest expert]
+  std::size_t staging_row_bytes_ = 0;
+  int staging_rows_ = 0;
+};
+
+}  // namespace ballast

@@ -1,0 +1,82 @@
+#pragma once
+// The planner's own thread: takes loads and the live placement, makes plan, schedule and this rank's part of it. It touches no
+// MPI and no clock but for its own duration. One job at a time; the caller reads and writes `job` only while it is not running.
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "policies/plan.hpp"
+#include "policies/schedule.hpp"
+#include "policies/worth.hpp"
+#include "runtime/exchange.hpp"
+
+namespace ballast {
+
+/// What does not change between jobs.
+struct planner_settings {
+  int rank = 0;
+  cluster_map cluster;
+  std::string policy;
+  bool compatible = false;
+  std::int32_t groups = 1;
+  std::uint64_t seed = 1;
+  std::int32_t threads = 1;
+  std::vector<std::int32_t> usable_slots;
+  plan_limits limits;
+  std::int64_t expert_bytes = 0;
+  std::int32_t staging_rows = 2;
+  std::int32_t receives_per_batch = 4;
+  way_choice way = way_choice::automatic;
+  worth_limits worth;
+};
+
+struct planner_job {
+  // In.
+  bool reschedule = false;            ///< only a new schedule from `current` to the plan made before
+  std::vector<std::int64_t> loads;    ///< [layers, experts]
+  placement current;
+  std::vector<slot_ref> distrusted;
+  // Out.
+  plan made;
+  schedule steps;
+  rank_operations operations;
+  std::string not_worth;              ///< why nothing should be done, or empty
+  std::string failure;                ///< what was thrown, or empty
+  std::uint64_t digest = 0;           ///< of plan, decision and schedule
+  double seconds = 0;
+};
+
+class planner {
+ public:
+  /// Starts the thread, bound near `cpus` and off `avoid_cpu` (hwloc_node.hpp).
+  planner(planner_settings settings, std::vector<std::int32_t> cpus, int avoid_cpu);
+  ~planner();
+  planner(const planner&) = delete;
+
+  planner_job& job() { return job_; }
+  void submit();
+  bool running() const { return running_.load(std::memory_order_acquire); }
+  const std::string& binding() const { return binding_; }
+
+ private:
+  void serve(std::vector<std::int32_t> cpus, int avoid_cpu);
+  void work();
+
+  planner_settings settings_;
+  planner_job job_;
+  std::atomic<bool> running_ = false;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool submitted_ = false;
+  bool stopping_ = false;
+  bool bound_ = false;
+  std::string binding_;
+  std::thread thread_;  // last: it uses all of the above
+};
+
+}  // namespace ballast

@@ -1,0 +1,278 @@
+#include "runtime/runtime.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <limits>
+
+#include "runtime/agreement.hpp"
+#include "runtime/error.hpp"
+#include "topology/hwloc_node.hpp"
+
+namespace ballast {
+namespace {
+
+log_sink make_log(const ballast_config& config, int rank) {
+  if (config.log != nullptr) {
+    return [log = config.log, user = config.log_user](std::int32_t level, const std::string& text) {
+      log(user, level, text.c_str());
+    };
+  }
+  return [rank](std::int32_t level, const std::string& text) {
+    if (level <= BALLAST_LOG_WARNING && (rank == 0 || level == BALLAST_LOG_ERROR)) {
+      std::fprintf(stderr, "ballast: %s\n", text.c_str());
+    }
+  };
+}
+
+id_matrix to_matrix(const ballast_ids& ids) {
+  return {ids.ids, ids.type == BALLAST_IDS_INT64, ids.columns, ids.shared_columns, ids.tokens, ids.valid_tokens};
+}
+
+void check_ids(const ballast_ids& ids) {
+  require_struct_size(ids.struct_size, sizeof(ballast_ids), sizeof(ballast_ids), "ids");
+  const auto reject = [](const char* field, std::int64_t value) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ids.{} is {}", field, value));
+  };
+  if (ids.type != BALLAST_IDS_INT32 && ids.type != BALLAST_IDS_INT64) reject("type", ids.type);
+  if (ids.columns < 1 || ids.columns > 65536) reject("columns", ids.columns);
+  if (ids.shared_columns < 0 || ids.shared_columns > ids.columns) reject("shared_columns", ids.shared_columns);
+  if (ids.tokens < 0 || ids.tokens > (std::int64_t{1} << 40)) reject("tokens", ids.tokens);
+  if (ids.valid_tokens < 0 || ids.valid_tokens > ids.tokens) reject("valid_tokens", ids.valid_tokens);
+  if (ids.tokens > 0) require_argument(ids.ids, "ids.ids");
+}
+
+int checked_size(MPI_Comm comm) {
+  int size = 0;
+  BALLAST_MPI(MPI_Comm_size(comm, &size));
+  return size;
+}
+
+}  // namespace
+
+runtime::runtime(const ballast_config& config, MPI_Comm comm)
+    : vote_comm_(mpi_comm::duplicate(comm, "ballast votes")), weight_comm_(mpi_comm::duplicate(comm, "ballast weights")),
+      rank_(vote_comm_.rank()), ranks_(checked_size(vote_comm_.get())), log_(make_log(config, rank_)) {
+  // Nothing may throw alone here: the verdict travels with the first exchange.
+  double deadline = config.deadline_seconds;
+  if (!(deadline >= 0.1 && deadline <= 1e6)) deadline = 30;
+  const verdict mine = verdict_of([&] {
+    settings_ = settings::read(config, ranks_);
+    if (config.topology != nullptr && config.topology->found.map.rank_count() != ranks_) {
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("topology has {} ranks, the communicator {}",
+                                                              config.topology->found.map.rank_count(), ranks_));
+    }
+    memory_.emplace(config.layers, config.experts, config.slots_per_rank + config.spare_rows);
+    live_.emplace(settings_.initial);
+    window_.emplace(static_cast<std::size_t>(config.layers) * config.experts, settings_.config.interval, settings_.config.window);
+    record_scratch_.resize(record_scratch_size(config.experts));
+  });
+  agree(vote_comm_.get(), mine, mine.status == BALLAST_OK ? settings_.agreed_fields() : std::vector<agreed_field>(), deadline);
+  agree(vote_comm_.get(), {}, {{"topology (given or not)", config.topology != nullptr}}, deadline);
+  topology_ = config.topology != nullptr ? config.topology->found : discover(vote_comm_.get(), "", 0, deadline);
+  for (const rank_place& place : topology_.map.ranks) node_of_rank_.push_back(place.node);
+}
+
+void runtime::register_layer(int layer, std::span<const ballast_tensor> tensors) {
+  if (balancer_ || start_failed_) throw error(BALLAST_ERROR_STATE, "ballast_register_layer after ballast_start");
+  memory_->register_layer(layer, tensors);
+}
+
+void runtime::start() {
+  if (balancer_ || start_failed_) throw error(BALLAST_ERROR_STATE, "ballast_start was called before");
+  start_failed_ = true;  // until the end is reached
+  const ballast_config& c = settings_.config;
+  const verdict mine = verdict_of([&] {
+    if (const int missing = memory_->first_missing_layer(); missing >= 0) {
+      throw error(BALLAST_ERROR_STATE, fmt::format("layer {} has no registered tensors", missing));
+    }
+    memory_->allocate_staging(c.staging_experts);
+  });
+  agree(vote_comm_.get(), mine, {}, c.deadline_seconds);
+  compare_shapes();
+  compare_weights();
+  start_planner();
+  exchange_.emplace(weight_comm_.get(), *memory_, rank_, c.slots_per_rank + c.spare_rows,
+                    exchange_settings{c.verify, c.bytes_per_step});
+  balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_, *memory_, *live_, *window_,
+                                   *planner_, *exchange_, log_});
+  start_failed_ = false;
+}
+
+// Sizes per layer, so that the layer can be named.
+void runtime::compare_shapes() {
+  const int layers = settings_.config.layers;
+  std::vector<std::uint64_t> low(2 * layers);
+  for (int layer = 0; layer < layers; ++layer) {
+    low[layer] = memory_->shape_digest(layer);
+    low[layers + layer] = ~low[layer];
+  }
+  BALLAST_MPI(MPI_Allreduce(MPI_IN_PLACE, low.data(), 2 * layers, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
+  for (int layer = 0; layer < layers; ++layer) {
+    if (low[layer] != ~low[layers + layer]) {
+      throw error(BALLAST_ERROR_CONFIG_MISMATCH, fmt::format("layer {}: number or sizes of the tensors differ between ranks", layer));
+    }
+  }
+}
+
+// The hash of every expert from all its replicas, which must be the same bytes.
+void runtime::compare_weights() {
+  const placement& initial = settings_.initial;
+  const std::size_t cells = memory_->hashes().size();
+  std::vector<std::uint64_t> lowest(cells, std::numeric_limits<std::uint64_t>::max());
+  std::vector<std::uint64_t> highest(cells, 0);
+  const int first = initial.layout().first(rank_);
+  for (int layer = 0; layer < initial.layers(); ++layer) {
+    for (int row = 0; row < initial.layout().count(rank_); ++row) {
+      const std::int32_t expert = initial.experts_of(layer)[first + row];
+      if (expert == no_expert) continue;
+      const std::uint64_t hash = memory_->hash(layer, {row, -1});
+      const std::size_t cell = static_cast<std::size_t>(layer) * initial.experts() + expert;
+      lowest[cell] = std::min(lowest[cell], hash);
+      highest[cell] = std::max(highest[cell], hash);
+    }
+  }
+  const int count = static_cast<int>(cells);
+  BALLAST_MPI(MPI_Allreduce(MPI_IN_PLACE, lowest.data(), count, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
+  BALLAST_MPI(MPI_Allreduce(MPI_IN_PLACE, highest.data(), count, MPI_UINT64_T, MPI_MAX, vote_comm_.get()));
+  for (std::size_t cell = 0; cell < cells; ++cell) {
+    if (lowest[cell] == highest[cell]) continue;
+    const int layer = static_cast<int>(cell / initial.experts());
+    const int expert = static_cast<int>(cell % initial.experts());
+    std::string ranks;
+    for (int slot = 0; slot < initial.slots(); ++slot) {
+      if (initial.experts_of(layer)[slot] == expert) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", initial.layout().rank_of(slot));
+    }
+    throw error(BALLAST_ERROR_CONFIG_MISMATCH,
+                fmt::format("layer {}, expert {}: its replicas on ranks {} hold different bytes", layer, expert, ranks));
+  }
+  std::ranges::copy(lowest, memory_->hashes().begin());
+}
+
+void runtime::start_planner() {
+  const ballast_config& c = settings_.config;
+  planner_settings p;
+  p.rank = rank_;
+  p.cluster = topology_.map;
+  p.policy = settings_.policy;
+  p.compatible = c.compatible != 0;
+  p.groups = c.groups;
+  p.seed = c.seed;
+  p.threads = c.planner_threads;
+  // A compatible plan wants exactly the published shape; spare rows are not part of it.
+  if (c.compatible == 0 || c.spare_rows > 0) p.usable_slots = settings_.usable_slots;
+  p.limits = {c.max_moves, c.max_bytes};
+  p.expert_bytes = memory_->expert_bytes_max();
+  p.staging_rows = c.staging_experts;
+  p.receives_per_batch = c.receives_per_batch;
+  p.way = static_cast<way_choice>(c.way);
+  p.worth = {c.balance_min_permille, c.gain_min_permille};
+
+  const rank_place& place = topology_.map.ranks[rank_];
+  const node_description& node = topology_.nodes[place.node];
+  std::vector<std::int32_t> cpus;
+  if (node.this_machine && place.gpu >= 0) cpus = node.gpus[place.gpu].cpus;
+  if (node.this_machine && place.gpu < 0 && place.numa >= 0) cpus = node.numa_nodes[place.numa].cpus;
+  planner_ = std::make_unique<planner>(std::move(p), std::move(cpus), current_cpu());
+  log_(BALLAST_LOG_INFO, fmt::format("rank {}: node {}, island {}, planner thread: {}", rank_, place.node, place.island, planner_->binding()));
+}
+
+bool runtime::finish() {
+  const bool clean = !balancer_ || balancer_->finish();
+  if (!clean) {
+    vote_comm_.abandon();
+    weight_comm_.abandon();
+  }
+  return clean;
+}
+
+void runtime::record(int layer, const ballast_ids& ids) {
+  require_started();
+  require_layer(layer);
+  check_ids(ids);
+  if (!balancer_->listening()) return;
+  const std::size_t experts = settings_.config.experts;
+  ids_out_of_range_ += record_host(to_matrix(ids), window_->current().subspan(layer * experts, experts), record_scratch_);
+}
+
+void runtime::record_counts(int layer, const std::int64_t* counts) {
+  require_started();
+  require_layer(layer);
+  require_argument(counts, "counts");
+  const std::size_t experts = settings_.config.experts;
+  // Whatever all ranks record in all buckets, a cell's sum stays within 2^62.
+  const std::int64_t most = (std::int64_t{1} << 62) / ranks_ / (settings_.config.window / settings_.config.interval + 1);
+  const std::span<std::int64_t> cells = window_->current().subspan(layer * experts, experts);
+  for (std::size_t e = 0; e < experts; ++e) {
+    if (counts[e] < 0 || counts[e] > most - cells[e]) {
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {}, expert {}: count {} is negative or overflows the window",
+                                                              layer, e, counts[e]));
+    }
+  }
+  if (!balancer_->listening()) return;
+  for (std::size_t e = 0; e < experts; ++e) cells[e] += counts[e];
+}
+
+void runtime::route(int layer, const ballast_ids& ids, int mode, void* slots) const {
+  require_started();
+  require_layer(layer);
+  check_ids(ids);
+  if (mode < BALLAST_ROUTE_SHARES || mode > BALLAST_ROUTE_RANK_INVARIANT) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("mode is {}, expected 0 to 4", mode));
+  }
+  if (ids.tokens > 0) require_argument(slots, "slots");
+  const route_origin origin = {rank_, settings_.config.slots_per_rank + settings_.config.spare_rows, node_of_rank_.data(),
+                               balancer_->step_number()};
+  route_host(to_matrix(ids), live_->tables(layer), origin, static_cast<route_mode>(mode), slots);
+}
+
+void runtime::step(ballast_step_result* result) {
+  require_started();
+  balancer_->step(result);
+}
+
+void runtime::pause(int how) {
+  require_started();
+  if (how != BALLAST_DROP && how != BALLAST_FINISH) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("how is {}, expected 0 or 1", how));
+  }
+  balancer_->pause(how == BALLAST_DROP);
+}
+
+void runtime::resume() {
+  require_started();
+  balancer_->resume();
+}
+
+std::uint64_t runtime::expert_hash(int layer, int expert) const {
+  require_started();
+  require_layer(layer);
+  if (expert < 0 || expert >= settings_.config.experts) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("expert {} is not in 0..{}", expert, settings_.config.experts - 1));
+  }
+  return memory_->hash_of_expert(layer, expert);
+}
+
+const ballast_epoch* runtime::report(int index) const {
+  require_started();
+  return balancer_->report(index);
+}
+
+ballast_counters runtime::counters() const {
+  require_started();
+  ballast_counters counters = balancer_->counters();
+  counters.ids_out_of_range = ids_out_of_range_;
+  return counters;
+}
+
+void runtime::require_started() const {
+  if (!balancer_) throw error(BALLAST_ERROR_STATE, "ballast_start has not been called, or has failed");
+}
+
+void runtime::require_layer(int layer) const {
+  if (layer < 0 || layer >= settings_.config.layers) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, settings_.config.layers - 1));
+  }
+}
+
+}  // namespace ballast

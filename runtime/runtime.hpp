@@ -1,0 +1,75 @@
+#pragma once
+// The context behind the C handle: owns every communicator, buffer and thread, and takes them through
+// configured -> registered -> started -> finished.
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "kernels/record.hpp"
+#include "kernels/route.hpp"
+#include "runtime/balancer.hpp"
+#include "runtime/discovery.hpp"
+#include "runtime/expert_memory.hpp"
+#include "runtime/live_placement.hpp"
+#include "runtime/settings.hpp"
+
+namespace ballast {
+
+class runtime {
+ public:
+  /// Collective; see ballast_create.
+  runtime(const ballast_config& config, MPI_Comm comm);
+
+  void register_layer(int layer, std::span<const ballast_tensor> tensors);
+  void start();
+  /// False if MPI still owns parts of this object: then it must not be destroyed.
+  bool finish();
+
+  void record(int layer, const ballast_ids& ids);
+  void record_counts(int layer, const std::int64_t* counts);
+  void route(int layer, const ballast_ids& ids, int mode, void* slots) const;
+  void step(ballast_step_result* result);
+  void pause(int how);
+  void resume();
+
+  const live_placement& live() const { return *live_; }
+  const ballast::settings& config() const { return settings_; }
+  std::uint64_t expert_hash(int layer, int expert) const;
+  const ballast_epoch* report(int index) const;
+  ballast_counters counters() const;
+
+ private:
+  void require_started() const;
+  void require_layer(int layer) const;
+  void compare_shapes();
+  void compare_weights();
+  void start_planner();
+
+  // In the order in which they must outlive each other; once finish() has returned true nothing is under way, and the
+  // destructors need no more than release.
+  mpi_comm vote_comm_;
+  mpi_comm weight_comm_;
+  settings settings_;
+  int rank_ = 0;
+  int ranks_ = 0;
+  log_sink log_;
+  discovered_topology topology_;
+  std::vector<std::int32_t> node_of_rank_;
+  std::optional<expert_memory> memory_;
+  std::optional<live_placement> live_;
+  std::optional<load_window> window_;
+  std::vector<std::uint32_t> record_scratch_;
+  std::int64_t ids_out_of_range_ = 0;
+  bool start_failed_ = false;
+  std::optional<exchange> exchange_;
+  std::unique_ptr<planner> planner_;
+  std::optional<balancer> balancer_;
+};
+
+}  // namespace ballast
+
+/// The object behind the C handle.
+struct ballast_context {
+  ballast::runtime runtime;
+};

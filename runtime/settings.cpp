@@ -1,0 +1,174 @@
+#include "runtime/settings.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <string_view>
+
+#include "policies/digest.hpp"
+#include "policies/plan.hpp"
+#include "policies/schedule.hpp"
+#include "runtime/error.hpp"
+
+namespace ballast {
+namespace {
+
+constexpr const char* drill_names[] = {"none", "digest", "checksum", "source", "error", "stall"};
+
+template <typename Value>
+[[noreturn]] void reject(const char* field, const Value& value, const char* expected) {
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("{} is {}, expected {}", field, value, expected));
+}
+
+void in_range(const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
+  if (value < least || value > most) reject(field, value, fmt::format("{} to {}", least, most).c_str());
+}
+
+void check_ranges(const ballast_config& c, int ranks) {
+  in_range("ranks", ranks, 1, 16384);
+  in_range("layers", c.layers, 1, 4096);
+  in_range("experts", c.experts, 1, 65536);
+  in_range("slots_per_rank", c.slots_per_rank, 1, 1024);
+  in_range("spare_rows", c.spare_rows, 0, 1024);
+  in_range("groups", c.groups, 1, c.experts);
+  in_range("mode", c.mode, BALLAST_MODE_DYNAMIC, BALLAST_MODE_STATIC);
+  in_range("way", c.way, BALLAST_WAY_AUTO, BALLAST_WAY_STAGED);
+  in_range("verify", c.verify, BALLAST_VERIFY_FULL, BALLAST_VERIFY_OFF);
+  in_range("consensus_lag", c.consensus_lag, 1, 16);
+  constexpr std::int64_t many = std::int64_t{1} << 62;
+  in_range("interval", c.interval, 1, many);
+  in_range("window", c.window, 0, many);
+  if (c.window / c.interval > 4096) reject("window", c.window, "at most 4096 intervals");
+  in_range("balance_min_permille", c.balance_min_permille, 0, 1000);
+  in_range("gain_min_permille", c.gain_min_permille, 0, 1000);
+  in_range("max_moves", c.max_moves, -1, many);
+  in_range("max_bytes", c.max_bytes, -1, many);
+  in_range("staging_experts", c.staging_experts, 1, 1024);
+  in_range("receives_per_batch", c.receives_per_batch, 1, 4096);
+  in_range("bytes_per_step", c.bytes_per_step, 0, many);
+  in_range("planner_threads", c.planner_threads, 1, 256);
+  if (!(c.deadline_seconds >= 0.1 && c.deadline_seconds <= 1e6)) {
+    reject("deadline_seconds", c.deadline_seconds, "0.1 to 1000000");
+  }
+  const std::int64_t slots = static_cast<std::int64_t>(c.slots_per_rank) * ranks;
+  if (slots < c.experts) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts",
+                                                            c.slots_per_rank, ranks, slots, c.experts));
+  }
+}
+
+drill read_drill(const char* text) {
+  drill d;
+  if (text == nullptr) return d;
+  const std::string_view all(text);
+  const std::size_t first = all.find(':');
+  const std::size_t second = first == all.npos ? all.npos : all.find(':', first + 1);
+  const auto kind = std::ranges::find(drill_names, all.substr(0, first));
+  const auto number = [&](std::string_view digits, auto& value) {
+    const auto [end, code] = std::from_chars(digits.begin(), digits.end(), value);
+    return code == std::errc() && end == digits.end() && value >= 0;
+  };
+  if (kind == std::end(drill_names) || kind == std::begin(drill_names) || second == all.npos ||
+      !number(all.substr(first + 1, second - first - 1), d.rank) || !number(all.substr(second + 1), d.epoch)) {
+    reject("drill", text, fmt::format("KIND:RANK:EPOCH with KIND one of {}", drill_kinds_text()).c_str());
+  }
+  d.kind = static_cast<drill_kind>(kind - std::begin(drill_names));
+  return d;
+}
+
+placement read_placement(const ballast_config& c, const slot_layout& layout, std::span<const std::int32_t> usable) {
+  if (c.placement == nullptr) {
+    if (c.shares != nullptr) reject("shares", "given", "no shares without a placement");
+    return initial_placement(c.layers, c.experts, layout, usable);
+  }
+  placement p(c.layers, c.experts, layout);
+  const std::size_t given_slots = static_cast<std::size_t>(c.slots_per_rank) * layout.ranks();
+  for (int layer = 0; layer < c.layers; ++layer) {
+    const std::int32_t* experts = c.placement + layer * given_slots;
+    for (std::size_t s = 0; s < given_slots; ++s) {
+      const int rank = static_cast<int>(s) / c.slots_per_rank;
+      const int row = layout.first(rank) + static_cast<int>(s) % c.slots_per_rank;
+      p.experts_of(layer)[row] = experts[s];
+      if (c.shares != nullptr) p.shares_of(layer)[row] = c.shares[layer * given_slots + s];
+      if (experts[s] < no_expert || experts[s] >= c.experts) {
+        throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
+                                                                layer, s, experts[s], c.experts - 1));
+      }
+    }
+    if (c.shares == nullptr) set_equal_shares(p.experts_of(layer), c.experts, p.shares_of(layer));
+  }
+  if (const std::string why = why_illegal(p, c.compatible != 0); !why.empty()) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, "placement: " + why);
+  }
+  return p;
+}
+
+std::int64_t digest_of(const placement& p) {
+  digest_builder digest;
+  for (int layer = 0; layer < p.layers(); ++layer) {
+    digest.absorb(p.experts_of(layer));
+    digest.absorb(p.shares_of(layer));
+  }
+  return static_cast<std::int64_t>(digest.value());
+}
+
+std::int64_t digest_of(const std::string& text) {
+  digest_builder digest;
+  digest.absorb(std::string_view(text));
+  return static_cast<std::int64_t>(digest.value());
+}
+
+}  // namespace
+
+const char* drill_kinds_text() { return "digest, checksum, source, error, stall"; }
+
+settings settings::read(const ballast_config& config, int ranks) {
+  settings s;
+  s.config = config;
+  check_ranges(s.config, ranks);
+  if (s.config.window == 0) s.config.window = s.config.interval;
+  s.policy = config.policy == nullptr ? "deepseek" : config.policy;
+  if (std::ranges::none_of(policy_names(), [&](const char* name) { return s.policy == name; })) {
+    reject("policy", s.policy, fmt::format("one of {}", fmt::join(policy_names(), ", ")).c_str());
+  }
+  s.drill = read_drill(config.drill);
+  if (s.drill.kind != drill_kind::none) in_range("drill rank", s.drill.rank, 0, ranks - 1);
+  s.layout = slot_layout::uniform(ranks, config.slots_per_rank + config.spare_rows);
+  s.usable_slots.assign(ranks, config.slots_per_rank);
+  s.initial = read_placement(s.config, s.layout, s.usable_slots);
+  return s;
+}
+
+std::vector<agreed_field> settings::agreed_fields() const {
+  const ballast_config& c = config;
+  return {
+      {"version", BALLAST_VERSION_MAJOR * 1000000 + BALLAST_VERSION_MINOR * 1000 + BALLAST_VERSION_PATCH},
+      {"layers", c.layers},
+      {"experts", c.experts},
+      {"slots_per_rank", c.slots_per_rank},
+      {"spare_rows", c.spare_rows},
+      {"groups", c.groups},
+      {"compatible", c.compatible != 0},
+      {"mode", c.mode},
+      {"way", c.way},
+      {"verify", c.verify},
+      {"consensus_lag", c.consensus_lag},
+      {"interval", c.interval},
+      {"window", c.window},
+      {"balance_min_permille", c.balance_min_permille},
+      {"gain_min_permille", c.gain_min_permille},
+      {"max_moves", c.max_moves},
+      {"max_bytes", c.max_bytes},
+      {"staging_experts", c.staging_experts},
+      {"receives_per_batch", c.receives_per_batch},
+      {"bytes_per_step", c.bytes_per_step},
+      {"seed", static_cast<std::int64_t>(c.seed)},
+      {"deadline_seconds (in ms)", std::llround(c.deadline_seconds * 1000)},
+      {"policy (digest)", digest_of(policy)},
+      {"placement (digest)", digest_of(initial)},
+  };
+}
+
+}  // namespace ballast

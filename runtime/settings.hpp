@@ -1,0 +1,38 @@
+#pragma once
+// A checked copy of the caller's configuration.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "policies/placement.hpp"
+#include "runtime/agreement.hpp"
+#include "runtime/ballast.h"
+
+namespace ballast {
+
+/// A fault to rehearse on one rank in one epoch.
+enum class drill_kind : std::uint8_t { none, digest, checksum, source, error, stall };
+struct drill {
+  drill_kind kind = drill_kind::none;
+  int rank = -1;
+  std::int64_t epoch = -1;
+};
+const char* drill_kinds_text();
+
+struct settings {
+  ballast_config config;     ///< numbers as given, defaults resolved; its pointers are not to be used
+  std::string policy;
+  ballast::drill drill;
+  slot_layout layout;        ///< slots_per_rank + spare_rows rows on every rank
+  std::vector<std::int32_t> usable_slots;  ///< [ranks]
+  placement initial;
+
+  /// Throws error(INVALID_ARGUMENT) naming field and value.
+  static settings read(const ballast_config& config, int ranks);
+
+  /// What must be the same on all ranks.
+  std::vector<agreed_field> agreed_fields() const;
+};
+
+}  // namespace ballast
