@@ -10,17 +10,23 @@ namespace ballast {
 
 const char* to_string(move_way way) {
   switch (way) {
-    case move_way::spare: return "spare";
-    case move_way::vacate: return "vacate";
-    case move_way::staged: return "staged";
+    case move_way::spare:
+      return "spare";
+    case move_way::vacate:
+      return "vacate";
+    case move_way::staged:
+      return "staged";
   }
   return "unknown";
 }
 
-schedule make_schedule(const schedule_request& request) { return scheduling::composer(request).run(); }
+schedule make_schedule(const schedule_request& request) {
+  return scheduling::composer(request).run();
+}
 
 void live_shares(std::span<const std::int32_t> live, std::span<const std::int32_t> target,
-                 std::span<const std::int32_t> target_shares, int experts, std::span<std::int32_t> shares) {
+                 std::span<const std::int32_t> target_shares, int experts,
+                 std::span<std::int32_t> shares) {
   std::vector<std::uint8_t> arrived(experts, 1);
   for (std::size_t slot = 0; slot < live.size(); ++slot) {
     if (live[slot] == target[slot]) continue;

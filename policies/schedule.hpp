@@ -83,16 +83,26 @@ struct schedule_request {
   std::span<const slot_ref> distrusted = {};   ///< slots that may not be a source (their copy was found bad)
 };
 
-/// Throws std::invalid_argument if shapes differ, the target is illegal, an expert that must move has only
-/// distrusted sources (layer, expert and slot named), or staging_rows or receives_per_batch is < 1.
+/// Throws std::invalid_argument, in one line that names what and its value: shapes differ, the target is illegal, an expert that
+/// must move is in no slot or has only distrusted copies (layer, expert and slot named), a distrusted slot does not exist,
+/// staging_rows or receives_per_batch is < 1, or the only rank with slots must permute its own and has room for one staged
+/// move a batch and no slot to help out.
 ///
-/// Properties that hold for every request:
-/// - replaying the batches in order turns current into the target's experts, and only changed slots receive;
-/// - with batches k and k+1 both started and neither committed, every expert keeps a live replica that neither overwrites;
-/// - no move reads a slot that an uncommitted batch writes, except through `forwards`;
-/// - in a round a rank has at most one peer it sends to and one it receives from;
-/// - an expert crosses into a node at most once per batch, then fans out inside it;
-/// - staged moves into one rank never exceed staging_rows in a batch; rows are numbered from 0.
+/// Batches commit in order; when one is dropped, so are those after it. Whatever has committed by then, these hold for every request:
+/// - replaying the batches in order turns current into the target's experts, and only changed slots receive; but where
+///   min(staging_rows, receives_per_batch) is 1, a swap inside a rank may pass through an unchanged slot and restore it;
+/// - every expert has a live replica at every moment: before, between and after the starts and commits of two batches in flight;
+/// - no move reads a slot that an uncommitted batch writes before its commit or has under way, except through
+///   `forwards`; a batch may read the old content of the rows that its own staged moves overwrite when it commits;
+/// - of two batches in flight together the later neither writes, releases nor reads a slot that the earlier writes or releases, and
+///   writes before its own commit none that the earlier reads;
+/// - in a round a rank has at most one peer it sends to and one it receives from; local moves are bound to no round;
+/// - a source is of the nearest link class that has a live, trusted replica; an expert enters a node, an island and a rank
+///   over a farther link at most once per batch, then fans out inside it;
+/// - moves into one rank never exceed receives_per_batch in a batch; its staged moves never exceed staging_rows, and their rows are
+///   numbered from 0;
+/// - no batch is empty; moves are listed by round, layer and target slot, releases by layer and slot.
+/// A distrusted slot that the target leaves as it is stays as it is. A slot becomes trusted by receiving.
 schedule make_schedule(const schedule_request& request);
 
 /// The shares that serve while a layer is between two placements: an expert whose live replicas are those of the target

@@ -8,8 +8,9 @@
 
 namespace ballast::scheduling {
 
-/// Fills batches greedily, layers in ascending order and later layers as long as ranks have room: moves into empty
-/// rows and into rows whose expert keeps a replica, then staged moves in closed chains, then releases.
+/// Fills batches greedily, layers in ascending order and later layers as long as ranks have room:
+/// moves into empty rows and into rows whose expert keeps a replica, then staged moves in closed
+/// chains, then releases.
 class composer {
  public:
   explicit composer(const schedule_request& request);
@@ -46,9 +47,14 @@ class composer {
 
   transition state_;
   schedule made_;
-  bool at_any_price_ = false;            // nothing else is possible: give up near sources, leave chains unfinished
-  std::int32_t attempt_ = 0;             // number of the call of compose
-  std::vector<std::int32_t> dead_end_in_;  // [layers][slots], attempt in which a chain through the slot was given up
+  /// Nothing else is possible: give up near sources, cut any chain.
+  bool at_any_price_ = false;
+  /// Chains of the layer at hand.
+  bool may_cut_ = false;
+  /// Number of the call of compose.
+  std::int32_t attempt_ = 0;
+  /// [layers][slots], attempt in which a chain through the slot was given up.
+  std::vector<std::int32_t> dead_end_in_;
 };
 
 }  // namespace ballast::scheduling

@@ -1,6 +1,6 @@
-// Senders and receivers are the two sides of a bipartite graph, so its edges can be coloured with as many
-// colours as the largest degree (König): a colour is a round. Transfers that forward another's arrival come
-// after, each in the first round that its ranks have free.
+// Senders and receivers are the two sides of a bipartite graph, so its edges can be coloured with
+// as many colours as the largest degree (König): a colour is a round. Transfers that forward
+// another's arrival come after, each in the first round that its ranks have free.
 
 #include "policies/schedule_rounds.hpp"
 
@@ -33,14 +33,18 @@ std::int32_t largest_degree(std::span<const pair_of_ranks> pairs, int ranks) {
   return largest;
 }
 
-// A partial colouring: which pair a sender or a receiver has in each colour. Pairs are added one by one; where
-// sender and receiver have no free colour in common, the path of alternating colours that starts at the receiver
-// is flipped. The path cannot end at the sender: it reaches senders by the colour that this sender has free.
+// A partial colouring: which pair a sender or a receiver has in each colour. Pairs are added one by
+// one; where sender and receiver have no free colour in common, the path of alternating colours
+// that starts at the receiver is flipped. The path cannot end at the sender: it reaches senders by
+// the colour that this sender has free.
 class colouring {
  public:
   colouring(std::span<const pair_of_ranks> pairs, int ranks, std::int32_t colours)
-      : pairs_(pairs), colours_(colours), colour_of_(pairs.size(), -1),
-        of_sender_(static_cast<std::size_t>(ranks) * colours, -1), of_receiver_(of_sender_) {
+      : pairs_(pairs),
+        colours_(colours),
+        colour_of_(pairs.size(), -1),
+        of_sender_(static_cast<std::size_t>(ranks) * colours, -1),
+        of_receiver_(of_sender_) {
     for (std::size_t pair = 0; pair < pairs.size(); ++pair) add(static_cast<std::int32_t>(pair));
   }
 
@@ -86,7 +90,8 @@ class colouring {
   std::vector<std::int32_t> of_sender_, of_receiver_;  // [ranks][colours], pair or -1
 };
 
-// The colours with most transfers that are forwarded come first, so that their followers start early.
+// The colours with most transfers that are forwarded come first, so that their followers start
+// early.
 std::vector<std::int32_t> round_of_colour(std::span<const transfer> transfers,
                                           std::span<const std::int32_t> colour_of_transfer,
                                           std::int32_t colours) {
@@ -95,7 +100,8 @@ std::vector<std::int32_t> round_of_colour(std::span<const transfer> transfers,
     if (one.forwards >= 0 && colour_of_transfer[one.forwards] >= 0)
       ++followers[colour_of_transfer[one.forwards]];
   std::iota(order.begin(), order.end(), 0);
-  std::stable_sort(order.begin(), order.end(), [&](auto a, auto b) { return followers[a] > followers[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](auto a, auto b) { return followers[a] > followers[b]; });
   for (std::int32_t place = 0; place < colours; ++place) round[order[place]] = place;
   return round;
 }
@@ -124,7 +130,9 @@ struct peer_table {
 };
 
 void place_forwards(std::span<transfer> transfers, int ranks) {
-  if (std::none_of(transfers.begin(), transfers.end(), [](const auto& one) { return one.forwards >= 0; })) return;
+  if (std::none_of(transfers.begin(), transfers.end(),
+                   [](const auto& one) { return one.forwards >= 0; }))
+    return;
   peer_table peers(ranks);
   for (const transfer& one : transfers)
     if (one.forwards < 0 && crosses(one)) peers.take(one);
@@ -147,11 +155,13 @@ std::int32_t assign_rounds(std::span<transfer> transfers, int ranks) {
   for (std::size_t i = 0; i < transfers.size(); ++i) {
     const transfer& one = transfers[i];
     if (one.forwards >= 0 || !crosses(one)) continue;
-    const auto pair = std::lower_bound(pairs.begin(), pairs.end(), pair_of_ranks(one.source_rank, one.target_rank));
+    const auto pair = std::lower_bound(pairs.begin(), pairs.end(),
+                                       pair_of_ranks(one.source_rank, one.target_rank));
     colour[i] = coloured.colour_of_pair()[pair - pairs.begin()];
   }
   const std::vector<std::int32_t> round = round_of_colour(transfers, colour, colours);
-  for (std::size_t i = 0; i < transfers.size(); ++i) transfers[i].round = colour[i] < 0 ? 0 : round[colour[i]];
+  for (std::size_t i = 0; i < transfers.size(); ++i)
+    transfers[i].round = colour[i] < 0 ? 0 : round[colour[i]];
   place_forwards(transfers, ranks);
   std::int32_t rounds = 0;
   for (const transfer& one : transfers) rounds = std::max(rounds, one.round + 1);

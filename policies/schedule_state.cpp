@@ -5,11 +5,14 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 namespace ballast::scheduling {
 namespace {
 
-[[noreturn]] void refuse(const std::string& what) { throw std::invalid_argument("schedule: " + what); }
+[[noreturn]] void refuse(const std::string& what) {
+  throw std::invalid_argument("schedule: " + what);
+}
 
 std::string text(std::int64_t value) { return std::to_string(value); }
 
@@ -24,7 +27,10 @@ const schedule_request& complete(const schedule_request& request) {
 }  // namespace
 
 transition::transition(const schedule_request& request)
-    : request_(complete(request)), layout_(request.current->layout()), slots_(request.current->slots()), experts_(request.current->experts()),
+    : request_(complete(request)),
+      layout_(request.current->layout()),
+      slots_(request.current->slots()),
+      experts_(request.current->experts()),
       receive_limit_(request.receives_per_batch) {
   check_shapes();
   if (request.way == way_choice::staged) receive_limit_ = staged_room();
@@ -38,20 +44,28 @@ void transition::check_shapes() const {
   const placement& current = *request_.current;
   const placement& target = *request_.target;
   if (current.layers() != target.layers())
-    refuse("the target has " + text(target.layers()) + " layers, the current placement " + text(current.layers()));
+    refuse("the target has " + text(target.layers()) + " layers, the current placement " +
+           text(current.layers()));
   if (current.experts() != target.experts())
-    refuse("the target has " + text(target.experts()) + " experts, the current placement " + text(current.experts()));
-  if (!(current.layout() == target.layout())) refuse("target and current placement have different slot layouts");
+    refuse("the target has " + text(target.experts()) + " experts, the current placement " +
+           text(current.experts()));
+  if (!(current.layout() == target.layout()))
+    refuse("target and current placement have different slot layouts");
   if (request_.cluster->rank_count() != current.layout().ranks())
-    refuse("the cluster map has " + text(request_.cluster->rank_count()) + " ranks, the placement " +
-           text(current.layout().ranks()));
-  if (request_.staging_rows < 1) refuse("staging_rows is " + text(request_.staging_rows) + ", at least 1 is needed");
+    refuse("the cluster map has " + text(request_.cluster->rank_count()) +
+           " ranks, the placement " + text(current.layout().ranks()));
+  if (request_.staging_rows < 1)
+    refuse("staging_rows is " + text(request_.staging_rows) + ", at least 1 is needed");
   if (request_.receives_per_batch < 1)
     refuse("receives_per_batch is " + text(request_.receives_per_batch) + ", at least 1 is needed");
-  if (request_.way > way_choice::staged) refuse("way is " + text(static_cast<int>(request_.way)) + ", 0 to 3 are known");
-  if (static_cast<std::int64_t>(current.layers()) * current.slots() > std::numeric_limits<std::int32_t>::max())
-    refuse(text(current.layers()) + " layers of " + text(current.slots()) + " slots are more than 2^31 rows");
-  if (const std::string reason = why_illegal(target, true); !reason.empty()) refuse("the target is illegal: " + reason);
+  if (request_.way > way_choice::staged)
+    refuse("way is " + text(static_cast<int>(request_.way)) + ", 0 to 3 are known");
+  if (static_cast<std::int64_t>(current.layers()) * current.slots() >
+      std::numeric_limits<std::int32_t>::max())
+    refuse(text(current.layers()) + " layers of " + text(current.slots()) +
+           " slots are more than 2^31 rows");
+  if (const std::string reason = why_illegal(target, true); !reason.empty())
+    refuse("the target is illegal: " + reason);
 }
 
 void transition::read_placements() {
@@ -81,11 +95,13 @@ void transition::read_placements() {
     wanted_.insert(wanted_.end(), then.begin(), then.end());
     const replica_lists homes = list_replicas(then, experts_);
     first_home_.insert(first_home_.end(), homes.first_replica.begin(), homes.first_replica.end());
-    std::copy(homes.slot_of_replica.begin(), homes.slot_of_replica.end(), home_slots_.begin() + row(layer, 0));
+    std::copy(homes.slot_of_replica.begin(), homes.slot_of_replica.end(),
+              home_slots_.begin() + row(layer, 0));
     for (std::int32_t slot = slots_ - 1; slot >= 0; --slot) {
       if (now[slot] < no_expert || now[slot] >= experts_)
-        refuse("layer " + text(layer) + " slot " + text(slot) + " of the current placement holds expert " +
-               text(now[slot]) + ", there are " + text(experts_));
+        refuse("layer " + text(layer) + " slot " + text(slot) +
+               " of the current placement holds expert " + text(now[slot]) + ", there are " +
+               text(experts_));
       if (now[slot] != no_expert) link_holder(layer, slot, now[slot]);
     }
     for (std::int32_t slot = 0; slot < slots_; ++slot) {
@@ -101,12 +117,14 @@ void transition::read_placements() {
 void transition::distrust() {
   for (const slot_ref& one : request_.distrusted) {
     if (one.layer < 0 || one.layer >= layers() || one.slot < 0 || one.slot >= slots_)
-      refuse("the distrusted slot " + text(one.slot) + " of layer " + text(one.layer) + " does not exist");
+      refuse("the distrusted slot " + text(one.slot) + " of layer " + text(one.layer) +
+             " does not exist");
     counts_[row(one.layer, one.slot)] = 0;
   }
   for (int layer = 0; layer < layers(); ++layer)
     for (std::int32_t slot = 0; slot < slots_; ++slot)
-      if (const std::int32_t expert = holds(layer, slot); expert != no_expert && counts_[row(layer, slot)])
+      if (const std::int32_t expert = holds(layer, slot);
+          expert != no_expert && counts_[row(layer, slot)])
         ++hosted_[pair(layer, expert)];
 }
 
@@ -117,19 +135,22 @@ void transition::check_sources() const {
       if (expert == no_expert || hosted(layer, expert) > 0) continue;
       const std::string name = "layer " + text(layer) + " expert " + text(expert);
       if (const std::int32_t bad = first_holder(layer, expert); bad >= 0)
-        refuse(name + " must move, but every copy of it is distrusted (the first in slot " + text(bad) + ")");
+        refuse(name + " must move, but every copy of it is distrusted (the first in slot " +
+               text(bad) + ")");
       refuse(name + " must move, but it is in no slot of the current placement");
     }
   }
 }
 
-// An expert that is wherever it belongs is not read, so its distrusted copies count after all: they serve, as they did.
+// An expert that is wherever it belongs is not read, so its distrusted copies count after all: they
+// serve, as they did.
 void transition::count_immovable() {
   for (const slot_ref& one : request_.distrusted) {
     const std::int32_t expert = holds(one.layer, one.slot);
     if (expert == no_expert) continue;
     const auto all = homes(one.layer, expert);
-    if (std::all_of(all.begin(), all.end(), [&](std::int32_t home) { return holds(one.layer, home) == expert; }))
+    if (std::all_of(all.begin(), all.end(),
+                    [&](std::int32_t home) { return holds(one.layer, home) == expert; }))
       immovable_.push_back(pair(one.layer, expert));
   }
   std::sort(immovable_.begin(), immovable_.end());
@@ -175,29 +196,40 @@ bool transition::can_release(int layer, std::int32_t slot) const {
 }
 
 bool transition::has_room(int rank, move_way way) const {
-  return received_[rank] < receive_limit_ && (way != move_way::staged || staged_[rank] < request_.staging_rows);
+  return received_[rank] < receive_limit_ &&
+         (way != move_way::staged || staged_[rank] < request_.staging_rows);
 }
 
+// As in schedule_sources.cpp, roughly: the nearest class, then the rank that sends least. -1 if the
+// expert is inside the rank or will be forwarded by a nearer slot that this batch fills; looks at
+// 64 of these.
 std::int32_t transition::expected_sender(int layer, std::int32_t expert, std::int32_t slot) const {
   std::int32_t best = -1;
+  link_class nearest = link_class::remote;
   for (std::int32_t s = first_holder(layer, expert); s >= 0; s = next_holder(layer, s)) {
     if (!is_readable(layer, s)) continue;
     const std::int32_t rank = rank_of(s);
-    if (rank == rank_of(slot)) return rank;
-    if (best < 0 || expected_sends_[rank] < expected_sends_[best] ||
-        (expected_sends_[rank] == expected_sends_[best] && rank < best))
-      best = rank;
+    const link_class here = link(s, slot);
+    if (best < 0 || std::tuple(here, expected_sends_[rank], rank) <
+                        std::tuple(nearest, expected_sends_[best], best))
+      best = rank, nearest = here;
   }
+  if (nearest == link_class::local) return -1;
+  const auto others = homes(layer, expert);
+  for (std::size_t i = 0; i < others.size() && i < 64; ++i)
+    if (touched_in_[row(layer, others[i])] == now_ && link(others[i], slot) < nearest) return -1;
   return best;
 }
 
 bool transition::has_idle_sender(int layer, std::int32_t expert, std::int32_t slot) const {
   const std::int32_t sender = expected_sender(layer, expert, slot);
-  return sender == rank_of(slot) || (sender >= 0 && expected_sends_[sender] < receive_limit_);
+  return sender < 0 || expected_sends_[sender] < receive_limit_;
 }
 
 void transition::rank_receives(int rank, int change) {
-  const auto is_open = [&] { return received_[rank] < std::min<std::int64_t>(receive_limit_, pending_[rank]); };
+  const auto is_open = [&] {
+    return received_[rank] < std::min<std::int64_t>(receive_limit_, pending_[rank]);
+  };
   const bool was_open = is_open();
   received_[rank] += change;
   open_ranks_ += is_open() - was_open;
@@ -215,11 +247,13 @@ void transition::begin(bool overlapping) {
   std::fill(received_.begin(), received_.end(), 0);
   std::fill(staged_.begin(), staged_.end(), 0);
   std::fill(expected_sends_.begin(), expected_sends_.end(), 0);
-  open_ranks_ = static_cast<int>(std::count_if(pending_.begin(), pending_.end(), [](auto n) { return n > 0; }));
+  open_ranks_ = static_cast<int>(
+      std::count_if(pending_.begin(), pending_.end(), [](auto n) { return n > 0; }));
 }
 
 // An expert that a batch touched serves from all its slots again once the batch is out of flight.
-void transition::refresh_serving(const std::vector<admitted_move>& moves, const std::vector<admitted_release>& releases) {
+void transition::refresh_serving(const std::vector<admitted_move>& moves,
+                                 const std::vector<admitted_release>& releases) {
   const auto refresh = [&](int layer, std::int32_t expert) {
     serving_[pair(layer, expert)] = hosted_[pair(layer, expert)];
   };
@@ -233,8 +267,8 @@ void transition::refresh_serving(const std::vector<admitted_move>& moves, const 
 void transition::admit(int layer, std::int32_t slot, std::int32_t expert, move_way way) {
   const std::size_t at = row(layer, slot);
   const std::int32_t rank = rank_of(slot);
-  admitted_move move{layer, slot, expert, held_[at], way, touched_in_[at], expected_sender(layer, expert, slot)};
-  if (move.expected_sender == rank) move.expected_sender = -1;
+  const admitted_move move{
+      layer, slot, expert, held_[at], way, touched_in_[at], expected_sender(layer, expert, slot)};
   touched_in_[at] = now_;
   if (way != move_way::staged) in_place_in_[at] = now_;
   ++hosted_[pair(layer, expert)];
@@ -284,8 +318,10 @@ void transition::unlink_holder(int layer, std::int32_t slot) {
   const std::int32_t next = next_holder_[row(layer, slot)];
   const std::int32_t previous = previous_holder_[row(layer, slot)];
   if (next >= 0) previous_holder_[row(layer, next)] = previous;
-  if (previous >= 0) next_holder_[row(layer, previous)] = next;
-  else first_holder_[pair(layer, holds(layer, slot))] = next;
+  if (previous >= 0)
+    next_holder_[row(layer, previous)] = next;
+  else
+    first_holder_[pair(layer, holds(layer, slot))] = next;
 }
 
 // Takes the batch being made as committed: what it moves and releases is where it will be.
@@ -304,7 +340,8 @@ void transition::commit() {
   for (const admitted_move& move : moves_) put(move.layer, move.slot, move.expert);
   for (const admitted_release& one : releases_) put(one.layer, one.slot, no_expert);
   std::sort(changed_layers.begin(), changed_layers.end());
-  changed_layers.erase(std::unique(changed_layers.begin(), changed_layers.end()), changed_layers.end());
+  changed_layers.erase(std::unique(changed_layers.begin(), changed_layers.end()),
+                       changed_layers.end());
   for (int layer : changed_layers) {
     open_count_ -= static_cast<std::int64_t>(open_slots_[layer].size());
     open_slots_[layer].clear();

@@ -1,11 +1,13 @@
 #pragma once
-// What a schedule under construction knows: where every expert is once all batches made so far have committed,
-// which slots the batch in flight touches, and what the batch being made has admitted. The rules of legality are
-// here, and only here; schedule_batches.cpp decides what to try, schedule_sources.cpp where weights come from.
+// What a schedule under construction knows: where every expert is once all batches made so far have
+// committed, which slots the batch in flight touches, and what the batch being made has admitted.
+// The rules of legality are here, and only here; schedule_batches.cpp decides what to try,
+// schedule_sources.cpp where weights come from.
 //
-// Two views of the past must both be right while a batch is under way: its predecessor has committed, or has not
-// yet. So a replica is `serving` only where both views agree. Commits come in order, so for what happens at a commit
-// `hosted`, the count once everything before has committed, is enough.
+// Two views of the past must both be right while a batch is under way: its predecessor has
+// committed, or has not yet. So a replica is `serving` only where both views agree. Commits come in
+// order, so for what happens at a commit `hosted`, the count once everything before has committed,
+// is enough.
 
 #include <algorithm>
 #include <cstdint>
@@ -54,25 +56,37 @@ class transition {
   std::span<const std::int32_t> homes(int layer, std::int32_t expert) const;
 
   // ---- replicas
-  /// The slots that hold `expert`, as of the batches finished: for (s = first_holder(..); s >= 0; s = next_holder(..)).
-  std::int32_t first_holder(int layer, std::int32_t expert) const { return first_holder_[pair(layer, expert)]; }
-  std::int32_t next_holder(int layer, std::int32_t slot) const { return next_holder_[row(layer, slot)]; }
+  /// The slots that hold `expert`, as of the batches finished: for (s = first_holder(..); s >= 0; s
+  /// = next_holder(..)).
+  std::int32_t first_holder(int layer, std::int32_t expert) const {
+    return first_holder_[pair(layer, expert)];
+  }
+  std::int32_t next_holder(int layer, std::int32_t slot) const {
+    return next_holder_[row(layer, slot)];
+  }
   /// Replicas once the batches finished and the one being made have committed.
   std::int32_t hosted(int layer, std::int32_t expert) const { return hosted_[pair(layer, expert)]; }
-  /// True if a move of this batch may read the slot: trusted, not touched by the batch in flight, not written by this one.
+  /// True if a move of this batch may read the slot: trusted, not touched by the batch in flight,
+  /// not written by this one.
   bool is_readable(int layer, std::int32_t slot) const;
-  /// False for an expert with a distrusted copy and no slot to go to: all its copies count, so none may be read.
+  /// False for an expert with a distrusted copy and no slot to go to: all its copies count, so none
+  /// may be read.
   bool may_move(int layer, std::int32_t expert) const {
     return !std::binary_search(immovable_.begin(), immovable_.end(), pair(layer, expert));
   }
-  bool has_source(int layer, std::int32_t expert) const { return serving_[pair(layer, expert)] > 0; }
+  bool has_source(int layer, std::int32_t expert) const {
+    return serving_[pair(layer, expert)] > 0;
+  }
 
   // ---- the batch being made
   bool has_previous() const { return now_ > 0; }
-  /// Starts a batch with nothing in it; `overlapping`: it may be in flight together with the one before.
+  /// Starts a batch with nothing in it; `overlapping`: it may be in flight together with the one
+  /// before.
   void begin(bool overlapping);
   /// True if this batch or the one in flight writes or releases the slot.
-  bool is_touched(int layer, std::int32_t slot) const { return touched_in_[row(layer, slot)] >= oldest_; }
+  bool is_touched(int layer, std::int32_t slot) const {
+    return touched_in_[row(layer, slot)] >= oldest_;
+  }
   bool can_vacate(int layer, std::int32_t slot) const;
   bool can_release(int layer, std::int32_t slot) const;
   /// True if hosted replicas remain when a commit takes this slot's expert away.
@@ -80,8 +94,8 @@ class transition {
   bool has_room(int rank, move_way way) const;
   /// Staged moves that one rank may receive in one batch.
   std::int32_t staged_room() const { return std::min(receive_limit_, request_.staging_rows); }
-  /// True if the expert can come from the slot's own rank, or from one that sends fewer moves of this batch than a rank may
-  /// receive: so no sender makes a batch longer than its receivers do.
+  /// True unless the expert would come from a rank that sends as many moves of this batch as a rank
+  /// may receive: no sender should make a batch longer than its receivers do.
   bool has_idle_sender(int layer, std::int32_t expert, std::int32_t slot) const;
   bool any_rank_open() const { return open_ranks_ > 0; }
   void admit(int layer, std::int32_t slot, std::int32_t expert, move_way way);
@@ -93,7 +107,9 @@ class transition {
   void finish(schedule& out);
 
  private:
-  std::size_t row(int layer, std::int32_t slot) const { return static_cast<std::size_t>(layer) * slots_ + slot; }
+  std::size_t row(int layer, std::int32_t slot) const {
+    return static_cast<std::size_t>(layer) * slots_ + slot;
+  }
   std::size_t pair(int layer, std::int32_t expert) const {
     return static_cast<std::size_t>(layer) * experts_ + expert;
   }
@@ -104,7 +120,8 @@ class transition {
   void count_immovable();
   std::int32_t expected_sender(int layer, std::int32_t expert, std::int32_t slot) const;
   void rank_receives(int rank, int change);
-  void refresh_serving(const std::vector<admitted_move>& moves, const std::vector<admitted_release>& releases);
+  void refresh_serving(const std::vector<admitted_move>& moves,
+                       const std::vector<admitted_release>& releases);
   void link_holder(int layer, std::int32_t slot, std::int32_t expert);
   void unlink_holder(int layer, std::int32_t slot);
   void commit();
@@ -120,24 +137,26 @@ class transition {
   // By row (layer, slot).
   std::vector<std::int32_t> held_, wanted_;
   std::vector<std::int32_t> next_holder_, previous_holder_;
-  std::vector<std::int32_t> touched_in_;   // batch that last wrote or released it
-  std::vector<std::int32_t> in_place_in_;  // batch that last wrote it before a commit (spare, vacate)
-  std::vector<std::int32_t> read_in_;      // batch that last read it
-  std::vector<std::uint8_t> counts_;       // 0: its copy is distrusted and its expert must move
-  std::vector<std::int32_t> home_slots_;   // per layer, the slots by wanted expert
+  std::vector<std::int32_t> touched_in_;  // batch that last wrote or released it
+  std::vector<std::int32_t>
+      in_place_in_;                    // batch that last wrote it before a commit (spare, vacate)
+  std::vector<std::int32_t> read_in_;  // batch that last read it
+  std::vector<std::uint8_t> counts_;   // 0: its copy is distrusted and its expert must move
+  std::vector<std::int32_t> home_slots_;  // per layer, the slots by wanted expert
 
   // By (layer, expert).
   std::vector<std::int32_t> first_holder_, hosted_, serving_;
-  std::vector<std::int32_t> first_home_;   // [layers][experts + 1] into the layer's part of home_slots_
-  std::vector<std::size_t> immovable_;     // ascending
+  std::vector<std::int32_t>
+      first_home_;  // [layers][experts + 1] into the layer's part of home_slots_
+  std::vector<std::size_t> immovable_;  // ascending
 
   std::vector<std::vector<std::int32_t>> open_slots_;  // [layers]
   std::int64_t open_count_ = 0;
 
   // By rank.
-  std::vector<std::int64_t> pending_;      // slots still to be filled
+  std::vector<std::int64_t> pending_;  // slots still to be filled
   std::vector<std::int32_t> received_, staged_, expected_sends_;
-  int open_ranks_ = 0;                     // ranks with slots to fill and room left
+  int open_ranks_ = 0;  // ranks with slots to fill and room left
 
   std::vector<admitted_move> moves_, moves_before_, moves_before_that_;
   std::vector<admitted_release> releases_, releases_before_, releases_before_that_;
