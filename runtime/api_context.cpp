@@ -1,4 +1,6 @@
 // The exported functions of contexts: each is one call of guard().
+#include <fmt/format.h>
+
 #include "policies/plan.hpp"
 #include "runtime/error.hpp"
 #include "runtime/guard.hpp"
@@ -66,9 +68,13 @@ void ballast_ids_init(ballast_ids* ids) {
 
 ballast_status ballast_create(const ballast_config* config, MPI_Comm comm, ballast_context** context) {
   return guard([&] {
-    require_argument(config, "config");
-    require_argument(context, "context");
-    require_struct_size(config->struct_size, sizeof(ballast_config), sizeof(ballast_config), "config");
+    const ballast::verdict given = ballast::verdict_of([&] {
+      require_argument(config, "config");
+      require_argument(context, "context");
+      require_struct_size(config->struct_size, sizeof(ballast_config), sizeof(ballast_config), "config");
+    if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
+    });
+    if (given.status != BALLAST_OK) ballast::runtime::refuse(given, comm);
     *context = new ballast_context{ballast::runtime(*config, comm)};
   });
 }
@@ -78,7 +84,7 @@ ballast_status ballast_register_layer(ballast_context* context, int32_t layer, c
   return guard([&] {
     require_argument(context, "context");
     require_argument(tensors, "tensors");
-    if (tensor_count < 0) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "tensor_count is negative");
+    if (tensor_count < 0) throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("tensor_count is {}", tensor_count));
     context->runtime.register_layer(layer, {tensors, static_cast<std::size_t>(tensor_count)});
   });
 }
@@ -151,7 +157,9 @@ ballast_status ballast_tables(const ballast_context* context, int32_t layer, bal
   return guard([&] {
     require_argument(context, "context");
     const ballast::live_placement& live = context->runtime.live();
-    if (layer < 0 || layer >= live.current().layers()) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "layer is out of range");
+    if (layer < 0 || layer >= live.current().layers()) {
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, live.current().layers() - 1));
+    }
     ballast_layer_tables view = {};
     live.describe(layer, view);
     copy_out(view, tables, "tables");
@@ -182,7 +190,7 @@ ballast_status ballast_epoch_report(const ballast_context* context, int32_t inde
   return guard([&] {
     require_argument(context, "context");
     const ballast_epoch* report = context->runtime.report(index);
-    if (report == nullptr) throw error(BALLAST_ERROR_STATE, "no epoch has that index");
+    if (report == nullptr) throw error(BALLAST_ERROR_STATE, fmt::format("there is no epoch at index {}", index));
     copy_out(*report, epoch, "epoch");
   });
 }

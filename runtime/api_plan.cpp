@@ -28,6 +28,7 @@ namespace {
 ballast::placement current_of(const ballast_plan_request& request) {
   const auto layout = ballast::slot_layout::uniform(request.ranks, request.slots_per_rank);
   if (request.placement == nullptr) {
+    if (request.shares != nullptr) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "shares are given without a placement");
     const std::vector<std::int32_t> usable(request.ranks, request.slots_per_rank);
     return ballast::initial_placement(request.layers, request.experts, layout, usable);
   }

@@ -15,6 +15,7 @@ using ballast::require_argument;
 namespace {
 
 constexpr double discovery_deadline_seconds = 60;
+constexpr int32_t ranks_max = 16384;
 
 template <std::size_t Size>
 void copy_text(const std::string& text, char (&out)[Size]) {
@@ -56,6 +57,7 @@ ballast_status ballast_topology_create(MPI_Comm comm, const char* source, int32_
                                        ballast_topology** topology) {
   return guard([&] {
     require_argument(topology, "topology");
+    if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
     const ballast::mpi_comm own = ballast::mpi_comm::duplicate(comm, "ballast topology");
     *topology = new ballast_topology{
         ballast::discover(own.get(), source == nullptr ? "" : source, ranks_per_node, discovery_deadline_seconds)};
@@ -66,6 +68,12 @@ ballast_status ballast_topology_imitate(int32_t ranks, int32_t ranks_per_node, c
                                         ballast_topology** topology) {
   return guard([&] {
     require_argument(topology, "topology");
+    if (ranks < 1 || ranks > ranks_max) {
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ranks is {}, expected 1 to {}", ranks, ranks_max));
+    }
+    if (ranks_per_node < 1) {
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ranks_per_node is {}, expected 1 or more", ranks_per_node));
+    }
     *topology = new ballast_topology{ballast::imitate(ranks, ranks_per_node, source == nullptr ? "" : source)};
   });
 }

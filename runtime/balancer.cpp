@@ -173,7 +173,8 @@ void balancer::check_deadline() {
 
 void balancer::on_trigger() {
   steps_to_trigger_ = parts_.config.config.interval;
-  if (counters_.balancing == 0 || paused_) return;
+  if (counters_.balancing == 0) return;
+  if (paused_) return parts_.window.turn();  // so that the first window after the pause is no longer than any other
   if (phase_ != BALLAST_PHASE_IDLE) {
     ++counters_.triggers_missed;
     events_.add(step_, protocol_event::trigger_missed);
@@ -226,6 +227,13 @@ bool balancer::finish() {
     if (seconds_since(start) > deadline) return false;
   }
   return true;
+}
+
+ballast_counters balancer::counters() const {
+  ballast_counters now = counters_;
+  now.steps = step_;
+  if (last_commit_step_ >= 0) now.steps_since_commit = step_ - 1 - last_commit_step_;
+  return now;
 }
 
 const ballast_epoch* balancer::report(int index) const {

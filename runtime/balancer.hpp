@@ -65,7 +65,7 @@ class balancer {
   /// Collective, bounded: completes everything under way without committing it. False if the ranks are silent or were before.
   bool finish();
 
-  const ballast_counters& counters() const { return counters_; }
+  ballast_counters counters() const;
   /// The report of a past epoch, newest = 0; null if there is none.
   const ballast_epoch* report(int index) const;
 

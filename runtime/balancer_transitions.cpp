@@ -216,6 +216,7 @@ void balancer::close(int outcome, const std::string& reason) {
   epoch_.bytes_received = parts_.transfer.bytes_received() - bytes_received_before_;
   epoch_.outcome = outcome;
   std::strncpy(epoch_.reason, reason.c_str(), sizeof(epoch_.reason) - 1);
+  if (outcome == BALLAST_OUTCOME_COMMITTED) last_commit_step_ = step_;
   counters_.epochs_committed += outcome == BALLAST_OUTCOME_COMMITTED;
   counters_.epochs_dropped += outcome == BALLAST_OUTCOME_DROPPED;
   counters_.epochs_unchanged += outcome == BALLAST_OUTCOME_UNCHANGED;

@@ -13,6 +13,7 @@ namespace ballast {
 namespace {
 
 constexpr int tensors_max = 64;
+constexpr std::int64_t expert_bytes_max_possible = std::int64_t{1} << 46;
 
 struct extent {
   std::uintptr_t begin;
@@ -81,6 +82,9 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
       if (!apart && rows_overlap(tensors[i], tensors[j], rows_per_rank_)) {
         reject(layer, i, fmt::format("rows overlap with tensor {}", j));
       }
+    }
+    if (tensors[i].row_bytes > static_cast<std::size_t>(expert_bytes_max_possible - memory.expert_bytes)) {
+      reject(layer, i, fmt::format("row_bytes {} brings an expert above {} bytes", tensors[i].row_bytes, expert_bytes_max_possible));
     }
     memory.tensors.push_back(tensors[i]);
     memory.staging_offset.push_back(static_cast<std::size_t>(memory.expert_bytes));

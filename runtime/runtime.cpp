@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "policies/digest.hpp"
 #include "runtime/agreement.hpp"
 #include "runtime/error.hpp"
 #include "topology/hwloc_node.hpp"
@@ -42,6 +43,15 @@ void check_ids(const ballast_ids& ids) {
   if (ids.tokens > 0) require_argument(ids.ids, "ids.ids");
 }
 
+std::int64_t digest_of(const cluster_map& map) {
+  digest_builder digest;
+  for (const rank_place& p : map.ranks) {
+    digest.absorb(std::vector<std::int32_t>{p.node, p.island, p.local_rank, p.package, p.numa, p.gpu, p.nic});
+  }
+  digest.absorb(map.cost_ns_per_mib);
+  return static_cast<std::int64_t>(digest.value());
+}
+
 int checked_size(MPI_Comm comm) {
   int size = 0;
   BALLAST_MPI(MPI_Comm_size(comm, &size));
@@ -68,9 +78,45 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm)
     record_scratch_.resize(record_scratch_size(config.experts));
   });
   agree(vote_comm_.get(), mine, mine.status == BALLAST_OK ? settings_.agreed_fields() : std::vector<agreed_field>(), deadline);
-  agree(vote_comm_.get(), {}, {{"topology (given or not)", config.topology != nullptr}}, deadline);
+  const bool given = config.topology != nullptr;
+  agree(vote_comm_.get(), {}, {{"topology (given or not)", given}, {"topology (digest)", given ? digest_of(config.topology->found.map) : 0}},
+        deadline);
   topology_ = config.topology != nullptr ? config.topology->found : discover(vote_comm_.get(), "", 0, deadline);
   for (const rank_place& place : topology_.map.ranks) node_of_rank_.push_back(place.node);
+  agree(vote_comm_.get(), verdict_of([&] { require_plannable(); }), {}, deadline);
+}
+
+// What the policy can never plan is refused here, not epoch after epoch.
+void runtime::require_plannable() const {
+  const ballast_config& c = settings_.config;
+  if (c.mode == BALLAST_MODE_STATIC) return;
+  const std::vector<std::int64_t> no_loads(static_cast<std::size_t>(c.layers) * c.experts);
+  plan_request request;
+  request.loads = no_loads;
+  request.current = &settings_.initial;
+  request.cluster = &topology_.map;
+  request.usable_slots = usable_slots();
+  request.policy = settings_.policy;
+  request.compatible = c.compatible != 0;
+  request.groups = c.groups;
+  request.limits = {c.max_moves, c.max_bytes};
+  if (const std::string why = why_unplannable(request); !why.empty()) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("policy {}: {}", settings_.policy, why));
+  }
+}
+
+// A compatible plan wants exactly the published shape; spare rows are not part of it.
+std::vector<std::int32_t> runtime::usable_slots() const {
+  const ballast_config& c = settings_.config;
+  return c.compatible == 0 || c.spare_rows > 0 ? settings_.usable_slots : std::vector<std::int32_t>();
+}
+
+void runtime::refuse(const verdict& mine, MPI_Comm comm) {
+  constexpr double deadline = 30;  // the default: none was given
+  const mpi_comm votes = mpi_comm::duplicate(comm, "ballast votes");
+  const mpi_comm weights = mpi_comm::duplicate(comm, "ballast weights");
+  agree(votes.get(), mine, {}, deadline);
+  throw error(mine.status, mine.text);  // agree() has thrown it
 }
 
 void runtime::register_layer(int layer, std::span<const ballast_tensor> tensors) {
@@ -159,8 +205,7 @@ void runtime::start_planner() {
   p.groups = c.groups;
   p.seed = c.seed;
   p.threads = c.planner_threads;
-  // A compatible plan wants exactly the published shape; spare rows are not part of it.
-  if (c.compatible == 0 || c.spare_rows > 0) p.usable_slots = settings_.usable_slots;
+  p.usable_slots = usable_slots();
   p.limits = {c.max_moves, c.max_bytes};
   p.expert_bytes = memory_->expert_bytes_max();
   p.staging_rows = c.staging_experts;

@@ -21,6 +21,9 @@ class runtime {
   /// Collective; see ballast_create.
   runtime(const ballast_config& config, MPI_Comm comm);
 
+  /// Collective: what a rank that has no usable configuration does in place of the constructor, so that all ranks fail alike.
+  [[noreturn]] static void refuse(const verdict& mine, MPI_Comm comm);
+
   void register_layer(int layer, std::span<const ballast_tensor> tensors);
   void start();
   /// False if MPI still owns parts of this object: then it must not be destroyed.
@@ -42,6 +45,8 @@ class runtime {
  private:
   void require_started() const;
   void require_layer(int layer) const;
+  void require_plannable() const;
+  std::vector<std::int32_t> usable_slots() const;
   void compare_shapes();
   void compare_weights();
   void start_planner();
