@@ -1,0 +1,18 @@
+// `ballast bench`: tables in the manner of nccl-tests, one subcommand per part.
+#include "jobs/bench/bench.hpp"
+
+namespace ballast {
+
+void add_bench_command(CLI::App& program, command_body& run) {
+  CLI::App* bench = program.add_subcommand("bench", "Time the parts of Ballast, and check what they did in the same run.");
+  bench->require_subcommand(1);
+  add_plan_bench(*bench, run);
+  add_step_bench(*bench, run);
+  add_exchange_bench(*bench, run);
+  add_record_bench(*bench, run);
+  add_route_bench(*bench, run);
+  bench->footer(
+      "Examples:\n  ballast bench plan --shapes dsv3_ep32_288_glob\n  mpirun -np 2 ballast bench exchange --json exchange.json");
+}
+
+}  // namespace ballast

@@ -1,0 +1,24 @@
+#pragma once
+// The subcommands of `ballast`. Each adds its options to the program and sets `run`, which main calls after parsing.
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <functional>
+
+#include "jobs/exit_code.hpp"
+
+namespace ballast {
+
+/// What the chosen subcommand does; returns the exit code of the process.
+using command_body = std::function<int()>;
+
+/// Checks of 64-bit counts.
+inline CLI::Range at_least_one() { return CLI::Range(std::int64_t{1}, std::int64_t{1} << 62); }
+inline CLI::Range at_least_zero() { return CLI::Range(std::int64_t{0}, std::int64_t{1} << 62); }
+
+void add_replay_command(CLI::App& program, command_body& run);
+void add_plan_command(CLI::App& program, command_body& run);
+void add_topo_command(CLI::App& program, command_body& run);
+void add_bench_command(CLI::App& program, command_body& run);
+
+}  // namespace ballast

@@ -1,0 +1,107 @@
+#include "jobs/placement_file.hpp"
+
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "jobs/output.hpp"
+
+namespace ballast {
+namespace {
+
+constexpr std::uintmax_t file_bytes_max = std::uintmax_t{256} << 20;
+constexpr const char* schema = "ballast.placement/1";
+
+[[noreturn]] void reject(const std::string& path, const std::string& why) {
+  throw std::invalid_argument(path + ": " + why);
+}
+
+std::int32_t read_count(const nlohmann::json& document, const std::string& path, const char* field, std::int64_t most) {
+  const auto it = document.find(field);
+  if (it == document.end()) reject(path, fmt::format("{} is missing", field));
+  if (!it->is_number_integer()) reject(path, fmt::format("{} is {}, expected a whole number", field, it->dump().substr(0, 40)));
+  const auto value = it->get<std::int64_t>();
+  if (value < 1 || value > most) reject(path, fmt::format("{} is {}, expected 1 to {}", field, value, most));
+  return static_cast<std::int32_t>(value);
+}
+
+std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std::string& path, const char* field,
+                                      const placement_file& shape, std::int64_t least, std::int64_t most) {
+  const auto it = document.find(field);
+  if (it == document.end()) reject(path, fmt::format("{} is missing", field));
+  const std::size_t slots = static_cast<std::size_t>(shape.ranks) * shape.slots_per_rank;
+  if (!it->is_array() || it->size() != static_cast<std::size_t>(shape.layers)) {
+    reject(path, fmt::format("{} has {} rows, expected {} (layers)", field, it->is_array() ? it->size() : 0, shape.layers));
+  }
+  std::vector<std::int32_t> values;
+  values.reserve(slots * shape.layers);
+  for (std::size_t layer = 0; layer < it->size(); ++layer) {
+    const nlohmann::json& row = (*it)[layer];
+    if (!row.is_array() || row.size() != slots) {
+      reject(path, fmt::format("{}[{}] has {} entries, expected {} (ranks * slots_per_rank)", field, layer,
+                               row.is_array() ? row.size() : 0, slots));
+    }
+    for (std::size_t s = 0; s < slots; ++s) {
+      if (!row[s].is_number_integer() || row[s].get<std::int64_t>() < least || row[s].get<std::int64_t>() > most) {
+        reject(path, fmt::format("{}[{}][{}] is {}, expected {} to {}", field, layer, s, row[s].dump().substr(0, 40), least, most));
+      }
+      values.push_back(row[s].get<std::int32_t>());
+    }
+  }
+  return values;
+}
+
+}  // namespace
+
+placement_file read_placement_file(const std::string& path) {
+  std::error_code code;
+  const std::uintmax_t bytes = std::filesystem::file_size(path, code);
+  if (code) reject(path, code.message());
+  if (bytes > file_bytes_max) reject(path, fmt::format("{} bytes, at most {} are read", bytes, file_bytes_max));
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) reject(path, "cannot be opened");
+  const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  // Parsing recurses per nesting level; a placement nests two deep.
+  int depth = 0;
+  for (const char c : text) {
+    if (c == '[' || c == '{') ++depth;
+    if (c == ']' || c == '}') --depth;
+    if (depth > 16) reject(path, "nested deeper than 16");
+  }
+  const nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
+  if (document.is_discarded() || !document.is_object()) reject(path, "is not a JSON object");
+  if (document.value("schema", nlohmann::json()) != schema) reject(path, fmt::format("schema is not {}", schema));
+
+  placement_file file;
+  file.layers = read_count(document, path, "layers", 4096);
+  file.experts = read_count(document, path, "experts", 65536);
+  file.ranks = read_count(document, path, "ranks", 16384);
+  file.slots_per_rank = read_count(document, path, "slots_per_rank", 2048);
+  if (const auto model = document.find("model"); model != document.end() && model->is_string()) file.model = *model;
+  file.experts_of_slots = read_matrix(document, path, "placement", file, -1, file.experts - 1);
+  file.shares = read_matrix(document, path, "shares", file, 0, 65536);
+  return file;
+}
+
+void write_placement_file(const std::string& path, const placement_file& file) {
+  nlohmann::ordered_json document = json_head("placement");
+  document.erase("command");
+  document["layers"] = file.layers;
+  document["experts"] = file.experts;
+  document["ranks"] = file.ranks;
+  document["slots_per_rank"] = file.slots_per_rank;
+  if (!file.model.empty()) document["model"] = file.model;
+  const std::size_t slots = static_cast<std::size_t>(file.ranks) * file.slots_per_rank;
+  for (const auto& [name, values] : {std::pair{"placement", &file.experts_of_slots}, std::pair{"shares", &file.shares}}) {
+    auto& rows = document[name] = nlohmann::ordered_json::array();
+    for (int layer = 0; layer < file.layers; ++layer) {
+      rows.push_back(std::vector<std::int32_t>(values->begin() + layer * slots, values->begin() + (layer + 1) * slots));
+    }
+  }
+  write_file(path, document.dump() + "\n");
+}
+
+}  // namespace ballast

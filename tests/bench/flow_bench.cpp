@@ -1,0 +1,159 @@
+// What moves buy under `flow`, and what planning costs. One layer after a drift: loads w = 1e5
+// exp(N(0,1)) per expert, placement by the greedy, then every load times exp(d N(0,1)); max / mean
+// of the rank loads, mean over seeds, for budgets of 0 to 64 moves. Then times per layer, and a cold
+// start. One thread.
+//
+// flow_bench [seeds] [first seed]
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <random>
+#include <vector>
+
+#include "policies/plan.hpp"
+#include "tests/policies/synthetic_loads.hpp"
+
+namespace {
+
+using namespace ballast;
+
+constexpr int budgets[] = {0, 1, 2, 4, 8, 16, 32, 64};
+constexpr int budget_count = 8;
+
+struct shape {
+  int experts, ranks, slots_per_rank;
+};
+
+struct drift_case {
+  shape size;
+  double drift;
+  double limits[budget_count];  // the prototypes' figures, or the bar where it is lower; 0: none
+};
+
+const drift_case drift_cases[] = {
+    {{256, 32, 9}, 0.2, {1.0716, 1.0374, 1.0219, 1.0069, 1.0015, 1.0003, 1.0003, 1.0003}},
+    {{256, 32, 9}, 0.5, {1.3187, 1.1705, 1.1198, 1.0754, 1.0387, 1.0048, 1.0004, 1.0004}},
+    {{256, 64, 5}, 0.2, {1.1659, 1.0855, 1.0602, 1.0444, 1.0262, 1.0090, 1.0014, 1.0004}},
+    {{256, 64, 5}, 0.5, {1.5630, 1.3319, 1.2976, 1.1975, 1.1157, 1.0563, 1.0238, 1.0214}},
+    {{128, 64, 3}, 0.2, {1.2253, 1.1838, 1.1342, 1.0845, 1.0396, 1.0117, 1.0020, 1.0003}},
+    {{256, 72, 4}, 0.2, {1.3240, 1.2085, 1.1826, 1.1655, 1.1253, 1.0874, 1.0558, 1.0261}},
+    {{256, 72, 4}, 0.5, {2.0808, 1.6118, 1.5021, 1.3981, 1.2826, 1.2155, 1.1544, 1.1330}},
+    {{256, 128, 3}, 0.2, {1.2868, 1.2047, 1.1594, 1.1189, 1.1039, 1.0688, 1.0527, 1.0448}},
+    {{256, 128, 3}, 0.5, {1.9045, 1.6116, 1.4796, 1.3319, 1.2576, 1.2019, 1.1591, 1.1578}},
+};
+
+plan planned(const placement& current, const std::vector<std::int64_t>& loads,
+             const cluster_map& cluster, const char* policy, std::int64_t moves) {
+  plan_request request;
+  request.loads = loads;
+  request.current = &current;
+  request.cluster = &cluster;
+  request.policy = policy;
+  request.limits.max_moves_per_layer = moves;
+  return make_plan(request);
+}
+
+double over_mean(const plan& result) {
+  const layer_outcome& layer = result.layers[0];
+  return static_cast<double>(layer.max_after) * result.target.layout().ranks() /
+         static_cast<double>(layer.total);
+}
+
+struct drifted {
+  std::vector<std::int64_t> loads;
+  placement current;
+};
+
+drifted drift(const shape& size, double by, unsigned seed, const cluster_map& cluster) {
+  std::mt19937_64 random(seed);
+  std::normal_distribution<double> normal;
+  std::vector<double> weights;
+  std::vector<std::int64_t> loads;
+  for (int expert = 0; expert < size.experts; ++expert) {
+    weights.push_back(1e5 * std::exp(normal(random)));
+    loads.push_back(std::llround(weights.back()));
+  }
+  const slot_layout layout = slot_layout::uniform(size.ranks, size.slots_per_rank);
+  const std::vector<std::int32_t> usable(static_cast<std::size_t>(size.ranks), size.slots_per_rank);
+  const placement start = initial_placement(1, size.experts, layout, usable);
+  placement current = planned(start, loads, cluster, "deepseek-global", -1).target;
+  for (int expert = 0; expert < size.experts; ++expert) {
+    loads[expert] = std::llround(weights[expert] * std::exp(by * normal(random)));
+  }
+  return {loads, current};
+}
+
+double milliseconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+}
+
+void drift_table(int seeds, unsigned first) {
+  std::printf("# max / mean after one rebalance, mean of %d seeds; below: prototype; worst ms per budget\n", seeds);
+  std::printf("%-12s %4s %8s", "shape", "d", "row");
+  for (const int budget : budgets) std::printf(" %7d", budget);
+  std::printf("  re-plan  moves\n");
+  for (const drift_case& now : drift_cases) {
+    const cluster_map cluster = testing::even_cluster(now.size.ranks / 8, 8);
+    double reached[budget_count] = {};
+    double moved[budget_count] = {};
+    double took[budget_count] = {};
+    double again = 0, again_moves = 0;
+    for (int seed = 0; seed < seeds; ++seed) {
+      const drifted start = drift(now.size, now.drift, first + static_cast<unsigned>(seed), cluster);
+      for (int i = 0; i < budget_count; ++i) {
+        const auto began = std::chrono::steady_clock::now();
+        const plan result = planned(start.current, start.loads, cluster, "flow", budgets[i]);
+        took[i] += milliseconds_since(began) / seeds;
+        reached[i] += over_mean(result) / seeds;
+        moved[i] += static_cast<double>(result.moves()) / seeds;
+      }
+      const plan fresh = planned(start.current, start.loads, cluster, "deepseek-global", -1);
+      again += over_mean(fresh) / seeds;
+      again_moves += static_cast<double>(fresh.moves()) / seeds;
+    }
+    char name[32];
+    std::snprintf(name, sizeof name, "%d/%d/%d", now.size.experts, now.size.ranks, now.size.slots_per_rank);
+    std::printf("%-12s %4.1f %8s", name, now.drift, "flow");
+    for (int i = 0; i < budget_count; ++i) {
+      std::printf(" %6.4f%c", reached[i], reached[i] > now.limits[i] ? '!' : ' ');
+    }
+    std::printf("  %6.4f %6.1f\n%-12s %4s %8s", again, again_moves, "", "", "proto");
+    for (const double limit : now.limits) std::printf(" %6.4f ", limit);
+    std::printf("\n%-12s %4s %8s", "", "", "moves");
+    for (const double moves : moved) std::printf(" %6.1f ", moves);
+    std::printf("\n%-12s %4s %8s", "", "", "ms");
+    for (const double ms : took) std::printf(" %6.3f ", ms);
+    std::printf("\n");
+  }
+}
+
+void cold_row(const shape& size, unsigned seed) {
+  const cluster_map cluster = testing::even_cluster(size.ranks / 8, 8);
+  const slot_layout layout = slot_layout::uniform(size.ranks, size.slots_per_rank);
+  const std::vector<std::int32_t> usable(static_cast<std::size_t>(size.ranks), size.slots_per_rank);
+  const placement start = initial_placement(1, size.experts, layout, usable);
+  const std::vector<std::int64_t> loads = testing::log_normal_loads(seed, 1, size.experts);
+  const auto began = std::chrono::steady_clock::now();
+  const plan result = planned(start, loads, cluster, "flow", -1);
+  const double ms = milliseconds_since(began);
+  const plan fresh = planned(start, loads, cluster, "deepseek-global", -1);
+  const auto bound = static_cast<double>(result.layers[0].bound) / static_cast<double>(result.layers[0].total) * size.ranks;
+  std::printf("%5d/%d/%d  flow %.4f  %5lld moves  %8.3f ms   deepseek %.4f  %5lld moves   bound %.4f\n", size.experts,
+              size.ranks, size.slots_per_rank, over_mean(result), static_cast<long long>(result.moves()), ms, over_mean(fresh),
+              static_cast<long long>(fresh.moves()), bound);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const int seeds = argc > 1 ? std::atoi(argv[1]) : 10;
+  const unsigned first = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
+  drift_table(seeds, first);
+  std::printf("# cold start: from the default placement, no limits\n");
+  for (const shape& size : {shape{256, 32, 9}, shape{256, 64, 5}, shape{128, 64, 3}, shape{256, 72, 4}, shape{256, 128, 3},
+                            shape{384, 128, 4}, shape{256, 144, 2}, shape{4096, 1024, 8}}) {
+    for (unsigned seed = first; seed < first + 2; ++seed) cold_row(size, seed);
+  }
+}

@@ -1,0 +1,5 @@
+#include <ballast.h>
+#include <stdio.h>
+int main(void) {
+  return puts(ballast_version()) < 0;
+}
