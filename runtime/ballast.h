@@ -1,5 +1,5 @@
-/* Ballast: keeps the experts of a Mixture-of-Experts model evenly loaded over the ranks of a communicator
- * while the model runs. The one header an engine includes; plain C.
+/* Ballast: keeps the experts of a Mixture-of-Experts model evenly loaded over the ranks of a
+ * communicator while the model runs. The one header an engine includes; plain C.
  *
  * How it is used, on every rank alike:
  *
@@ -15,13 +15,16 @@
  *     ballast_destroy(context);
  *
  * Rules for the whole interface:
- * - A context belongs to one thread at a time; there are no locks in it. Several contexts live side by side.
- * - MPI_THREAD_FUNNELED is enough: Ballast calls MPI on the caller's thread only, inside Ballast calls only, and on
- *   its own duplicates of the caller's communicator, whose errors it turns into statuses.
- * - "Collective" means every rank of the context's communicator must make the call, in the same order. A rank
- *   that fails its local checks still takes part, so every rank returns the same error and none waits.
- * - Every function returns a ballast_status; outputs are written only on BALLAST_OK. The text of the last error on this
- *   thread is ballast_last_error().
+ * - A context belongs to one thread at a time; there are no locks in it. Several contexts live side
+ * by side.
+ * - MPI_THREAD_FUNNELED is enough: Ballast calls MPI on the caller's thread only, inside Ballast
+ * calls only, and on its own duplicates of the caller's communicator, whose errors it turns into
+ * statuses.
+ * - "Collective" means every rank of the context's communicator must make the call, in the same
+ * order. A rank that fails its local checks still takes part, so every rank returns the same error
+ * and none waits.
+ * - Every function returns a ballast_status; outputs are written only on BALLAST_OK. The text of
+ * the last error on this thread is ballast_last_error().
  * - Pointers passed in are not kept after the call unless the function says so.
  * - Structs begin with their own size, set by their initialiser; fields are only ever appended.
  */
@@ -46,21 +49,25 @@
 extern "C" {
 #endif
 
-/* ---- status ------------------------------------------------------------------------------------------------- */
+/* ---- status -------------------------------------------------------------------------- */
 
 typedef enum ballast_status {
   BALLAST_OK = 0,
-  BALLAST_ERROR_INVALID_ARGUMENT = -1, /* an argument or a field is wrong; the text names it and its value */
-  BALLAST_ERROR_CONFIG_MISMATCH = -2,  /* ranks do not agree on a field; the text names field and ranks */
-  BALLAST_ERROR_STATE = -3,            /* the call does not fit what was called before */
-  BALLAST_ERROR_MPI = -4,              /* an MPI call failed */
-  BALLAST_ERROR_DEADLINE = -5,         /* ranks did not answer in time; the text names them; the context is dead */
-  BALLAST_ERROR_MEMORY = -6,           /* an allocation failed; the text states the bytes */
-  BALLAST_ERROR_SYSTEM = -7,           /* the operating system refused something */
-  BALLAST_ERROR_INTERNAL = -8          /* a bug in Ballast */
+  BALLAST_ERROR_INVALID_ARGUMENT =
+      -1, /* an argument or a field is wrong; the text names it and its value */
+  BALLAST_ERROR_CONFIG_MISMATCH =
+      -2,                   /* ranks do not agree on a field; the text names field and ranks */
+  BALLAST_ERROR_STATE = -3, /* the call does not fit what was called before */
+  BALLAST_ERROR_MPI = -4,   /* an MPI call failed */
+  BALLAST_ERROR_DEADLINE =
+      -5, /* ranks did not answer in time; the text names them; the context is dead */
+  BALLAST_ERROR_MEMORY = -6,  /* an allocation failed; the text states the bytes */
+  BALLAST_ERROR_SYSTEM = -7,  /* the operating system refused something */
+  BALLAST_ERROR_INTERNAL = -8 /* a bug in Ballast */
 } ballast_status;
 
-/* Local. The text of the last error that a Ballast call returned on this thread, or "". Valid until the next call. */
+/* Local. The text of the last error that a Ballast call returned on this thread, or "". Valid until
+ * the next call. */
 BALLAST_API const char* ballast_last_error(void);
 
 /* Local. A short name of the status ("config mismatch"). Never NULL. */
@@ -69,95 +76,130 @@ BALLAST_API const char* ballast_status_name(ballast_status status);
 /* Local. The version of the library that is loaded, e.g. "0.1.0". */
 BALLAST_API const char* ballast_version(void);
 
-/* ---- links and topology ------------------------------------------------------------------------------------- */
+/* ---- links and topology -------------------------------------------------------------- */
 
 /* How two ranks reach each other, nearest first; also the index of every array by link class. */
-enum { BALLAST_LINK_LOCAL = 0, BALLAST_LINK_ISLAND = 1, BALLAST_LINK_NODE = 2, BALLAST_LINK_REMOTE = 3, BALLAST_LINK_CLASSES = 4 };
+enum {
+  BALLAST_LINK_LOCAL = 0,
+  BALLAST_LINK_ISLAND = 1,
+  BALLAST_LINK_NODE = 2,
+  BALLAST_LINK_REMOTE = 3,
+  BALLAST_LINK_CLASSES = 4
+};
 
 typedef struct ballast_topology ballast_topology;
 
 typedef struct ballast_rank_place {
   size_t struct_size;
-  int32_t node;       /* numbered over the cluster */
-  int32_t island;     /* ranks that reach each other by NVLink, or by shared memory where there is no GPU; over the cluster */
+  int32_t node;   /* numbered over the cluster */
+  int32_t island; /* ranks that reach each other by NVLink, or by shared memory where there is no
+                     GPU; over the cluster */
   int32_t local_rank; /* in the node */
   int32_t package;    /* in the node; -1 if unknown, as the next three */
   int32_t numa;
   int32_t gpu;
   int32_t nic;
-  char host[64];       /* cut to fit, "" if unknown; so the next two */
+  char host[64]; /* cut to fit, "" if unknown; so the next two */
   char gpu_bus_id[32];
   char gpu_model[64];
   char nic_name[32];
 } ballast_rank_place;
 
-/* Collective over `comm`, blocking. Reads this rank's node with hwloc and gathers all ranks' into one map.
- * `source`: NULL or "" this machine; a path ending in ".xml" an hwloc XML; otherwise a synthetic hwloc string.
- * `ranks_per_node`: 0 finds nodes by shared memory; N > 0 imitates nodes of N consecutive ranks each.
+/* Collective over `comm`, blocking. Reads this rank's node with hwloc and gathers all ranks' into
+ * one map. `source`: NULL or "" this machine; a path ending in ".xml" an hwloc XML; otherwise a
+ * synthetic hwloc string. `ranks_per_node`: 0 finds nodes by shared memory; N > 0 imitates nodes of
+ * N consecutive ranks each.
  * `*topology` is the caller's, to be given to ballast_topology_destroy.
  * INVALID_ARGUMENT (on all ranks, naming the rank): source unreadable. MPI, MEMORY. */
-BALLAST_API ballast_status ballast_topology_create(MPI_Comm comm, const char* source, int32_t ranks_per_node,
+BALLAST_API ballast_status ballast_topology_create(MPI_Comm comm, const char* source,
+                                                   int32_t ranks_per_node,
                                                    ballast_topology** topology);
 
-/* Local, no MPI. A made-up map of `ranks` ranks: every node of `ranks_per_node` ranks looks like `source` (NULL or "": no
- * devices, every node one island). INVALID_ARGUMENT: ranks or ranks_per_node < 1, source unreadable. */
-BALLAST_API ballast_status ballast_topology_imitate(int32_t ranks, int32_t ranks_per_node, const char* source,
+/* Local, no MPI. A made-up map of `ranks` ranks: every node of `ranks_per_node` ranks looks like
+ * `source` (NULL or "": no devices, every node one island). INVALID_ARGUMENT: ranks or
+ * ranks_per_node < 1, source unreadable. */
+BALLAST_API ballast_status ballast_topology_imitate(int32_t ranks, int32_t ranks_per_node,
+                                                    const char* source,
                                                     ballast_topology** topology);
 BALLAST_API void ballast_topology_destroy(ballast_topology* topology); /* NULL is allowed */
 
-BALLAST_API ballast_status ballast_topology_counts(const ballast_topology* topology, int32_t* ranks, int32_t* nodes,
+BALLAST_API ballast_status ballast_topology_counts(const ballast_topology* topology, int32_t* ranks,
+                                                   int32_t* nodes,
                                                    int32_t* islands); /* any output may be NULL */
 /* `place->struct_size` must be set. INVALID_ARGUMENT: rank out of range. */
-BALLAST_API ballast_status ballast_topology_place(const ballast_topology* topology, int32_t rank, ballast_rank_place* place);
-BALLAST_API ballast_status ballast_topology_link(const ballast_topology* topology, int32_t from_rank, int32_t to_rank,
-                                                 int32_t* link);
+BALLAST_API ballast_status ballast_topology_place(const ballast_topology* topology, int32_t rank,
+                                                  ballast_rank_place* place);
+BALLAST_API ballast_status ballast_topology_link(const ballast_topology* topology,
+                                                 int32_t from_rank, int32_t to_rank, int32_t* link);
 /* Nanoseconds to move one MiB, by link class. */
-BALLAST_API ballast_status ballast_topology_costs(const ballast_topology* topology, int64_t ns_per_mib[BALLAST_LINK_CLASSES]);
+BALLAST_API ballast_status ballast_topology_costs(const ballast_topology* topology,
+                                                  int64_t ns_per_mib[BALLAST_LINK_CLASSES]);
 
-/* ---- configuration ------------------------------------------------------------------------------------------ */
+/* ---- configuration ------------------------------------------------------------------- */
 
-enum { BALLAST_MODE_DYNAMIC = 0, /* plan and move */ BALLAST_MODE_RECORD = 1, /* plan and report, move nothing */
-       BALLAST_MODE_STATIC = 2 /* neither */ };
-enum { BALLAST_WAY_AUTO = 0, BALLAST_WAY_VACATE = 1, BALLAST_WAY_SPARE = 2, BALLAST_WAY_STAGED = 3 };
-enum { BALLAST_VERIFY_FULL = 0, /* every move */ BALLAST_VERIFY_SAMPLE = 1, /* one move in eight */ BALLAST_VERIFY_OFF = 2 };
-enum { BALLAST_LOG_ERROR = 0, BALLAST_LOG_WARNING = 1, BALLAST_LOG_INFO = 2, BALLAST_LOG_DEBUG = 3 };
+enum {
+  BALLAST_MODE_DYNAMIC = 0, /* plan and move */
+  BALLAST_MODE_RECORD = 1,  /* plan and report, move nothing */
+  BALLAST_MODE_STATIC = 2   /* neither */
+};
+enum {
+  BALLAST_WAY_AUTO = 0,
+  BALLAST_WAY_VACATE = 1,
+  BALLAST_WAY_SPARE = 2,
+  BALLAST_WAY_STAGED = 3
+};
+enum {
+  BALLAST_VERIFY_FULL = 0,   /* every move */
+  BALLAST_VERIFY_SAMPLE = 1, /* one move in eight */
+  BALLAST_VERIFY_OFF = 2
+};
+enum {
+  BALLAST_LOG_ERROR = 0,
+  BALLAST_LOG_WARNING = 1,
+  BALLAST_LOG_INFO = 2,
+  BALLAST_LOG_DEBUG = 3
+};
 
-/* Called on the caller's thread, inside Ballast calls. `text` is one line without newline, valid during the call. */
+/* Called on the caller's thread, inside Ballast calls. `text` is one line without newline, valid
+ * during the call. */
 typedef void (*ballast_log_function)(void* user, int32_t level, const char* text);
 
 typedef struct ballast_config {
   size_t struct_size;
-  int32_t layers;             /* no default; 1..4096 */
-  int32_t experts;            /* no default; per layer, 1..65536 */
-  int32_t slots_per_rank;     /* no default; 1..1024; slots_per_rank * ranks >= experts */
-  int32_t spare_rows;         /* 0; rows per rank and layer beyond the slots, kept empty so that moves can land in them */
-  int32_t groups;             /* 1; of experts, for hierarchical policies */
-  int32_t compatible;         /* 0; nonzero: the policy's published rules to the letter */
-  const char* policy;         /* "deepseek"; see ballast_policy_name. Not kept */
-  int32_t mode;               /* BALLAST_MODE_DYNAMIC */
-  int32_t way;                /* BALLAST_WAY_AUTO */
-  int32_t verify;             /* BALLAST_VERIFY_FULL */
-  int32_t consensus_lag;      /* 2; steps between posting and reading a vote; 1..16 */
-  int64_t interval;           /* 1000; steps between epochs */
-  int64_t window;             /* 0: as interval; steps whose loads an epoch sums. Beyond the interval, rounded up to a multiple */
-  int32_t balance_min_permille; /* 1000; an epoch plans only if the measured balance is below this */
-  int32_t gain_min_permille;  /* 5; an epoch moves only if the planned balance is better by this */
-  int64_t max_moves;          /* -1: no limit; per layer and epoch */
-  int64_t max_bytes;          /* -1: no limit; received per rank and epoch */
-  int32_t staging_experts;    /* 2; staging rows per rank in each of the two halves */
-  int32_t receives_per_batch; /* 8; experts one rank receives in one batch */
-  int64_t bytes_per_step;     /* 0: unpaced; bytes one rank sends per step */
-  int32_t planner_threads;    /* 1 */
-  int32_t reserved;           /* 0 */
-  uint64_t seed;              /* 1 */
-  double deadline_seconds;    /* 30; no phase and no wait lasts longer */
-  const int32_t* placement;   /* NULL: slot i holds expert i mod experts. Else [layers][ranks * slots_per_rank]. Not kept */
-  const int32_t* shares;      /* NULL: equal. Else as `placement`, each expert's sum to 65536. Not kept */
+  int32_t layers;         /* no default; 1..4096 */
+  int32_t experts;        /* no default; per layer, 1..65536 */
+  int32_t slots_per_rank; /* no default; 1..1024; slots_per_rank * ranks >= experts */
+  int32_t spare_rows; /* 0; rows per rank and layer beyond the slots, kept empty so that moves can
+                         land in them */
+  int32_t groups;     /* 1; of experts, for hierarchical policies */
+  int32_t compatible; /* 0; nonzero: the policy's published rules to the letter */
+  const char* policy; /* "deepseek"; see ballast_policy_name. Not kept */
+  int32_t mode;       /* BALLAST_MODE_DYNAMIC */
+  int32_t way;        /* BALLAST_WAY_AUTO */
+  int32_t verify;     /* BALLAST_VERIFY_FULL */
+  int32_t consensus_lag; /* 2; steps between posting and reading a vote; 1..16 */
+  int64_t interval;      /* 1000; steps between epochs */
+  int64_t window; /* 0: as interval; steps whose loads an epoch sums. Beyond the interval, rounded
+                     up to a multiple */
+  int32_t balance_min_permille; /* 1000; an epoch acts only if the balance is below this */
+  int32_t gain_min_permille;    /* 5; an epoch moves only for a balance better by this */
+  int64_t max_moves;            /* -1: no limit; per layer and epoch */
+  int64_t max_bytes;            /* -1: no limit; received per rank and epoch */
+  int32_t staging_experts;      /* 2; staging rows per rank in each of the two halves */
+  int32_t receives_per_batch;   /* 8; experts one rank receives in one batch */
+  int64_t bytes_per_step;       /* 0: unpaced; bytes one rank sends per step */
+  int32_t planner_threads;      /* 1 */
+  int32_t reserved;             /* 0 */
+  uint64_t seed;                /* 1 */
+  double deadline_seconds;      /* 30; no phase and no wait lasts longer */
+  const int32_t* placement;     /* NULL: slot i holds expert i mod experts. Else [layers][ranks *
+                                   slots_per_rank]. Not kept */
+  const int32_t* shares; /* NULL: equal. Else as `placement`, each expert's sum 65536. Not kept */
   const ballast_topology* topology; /* NULL: read from this machine. Not kept */
-  ballast_log_function log;   /* NULL: rank 0 writes warnings and errors to stderr */
+  ballast_log_function log;         /* NULL: rank 0 writes warnings and errors to stderr */
   void* log_user;
-  const char* drill;          /* NULL. A fault to rehearse, "KIND:RANK:EPOCH" with KIND digest, checksum, source, error or stall;
-                                 see ballast_drill_kinds. Not kept */
+  const char* drill; /* NULL. A fault to rehearse, "KIND:RANK:EPOCH" with KIND digest, checksum,
+                        source, error or stall; see ballast_drill_kinds. Not kept */
 } ballast_config;
 
 /* Local. Fills the defaults above; the fields without a default become 0. */
@@ -169,17 +211,20 @@ BALLAST_API const char* ballast_policy_name(int32_t index);
 /* Local. "digest, checksum, ...": what `drill` understands, for help texts. */
 BALLAST_API const char* ballast_drill_kinds(void);
 
-/* ---- context ------------------------------------------------------------------------------------------------ */
+/* ---- context ------------------------------------------------------------------------- */
 
 typedef struct ballast_context ballast_context;
 
-/* Collective, blocking. Duplicates `comm` (the caller's error handler stays as it is), compares all ranks' configurations in one
- * fixed-size exchange before anything whose size depends on them, reads the topology, and allocates all that needs no weights.
- * INVALID_ARGUMENT, CONFIG_MISMATCH, MEMORY, MPI, DEADLINE: the same on all ranks; nothing is left behind. */
-BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm comm, ballast_context** context);
+/* Collective, blocking. Duplicates `comm` (the caller's error handler stays as it is), compares all
+ * ranks' configurations in one fixed-size exchange before anything whose size depends on them,
+ * reads the topology, and allocates all that needs no weights. INVALID_ARGUMENT, CONFIG_MISMATCH,
+ * MEMORY, MPI, DEADLINE: the same on all ranks; nothing is left behind. */
+BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm comm,
+                                          ballast_context** context);
 
-/* One tensor of a layer's experts on this rank: row i begins at base + i * row_stride and holds row_bytes bytes of the expert in
- * row i. Rows: slots_per_rank + spare_rows; slot p of this rank is row p. */
+/* One tensor of a layer's experts on this rank: row i begins at base + i * row_stride and holds
+ * row_bytes bytes of the expert in row i. Rows: slots_per_rank + spare_rows; slot p of this rank is
+ * row p. */
 typedef struct ballast_tensor {
   void* base;        /* host memory; the caller's, until ballast_destroy */
   size_t row_bytes;  /* > 0; the same on all ranks */
@@ -187,31 +232,34 @@ typedef struct ballast_tensor {
 } ballast_tensor;
 
 /* Local. Registers the tensors of `layer` in the order that all ranks use: 1..64 of them.
- * INVALID_ARGUMENT: layer out of range or registered, NULL base, zero bytes, stride too small, tensors that overlap (layer and
- * tensor named). STATE: after ballast_start. */
-BALLAST_API ballast_status ballast_register_layer(ballast_context* context, int32_t layer, const ballast_tensor* tensors,
+ * INVALID_ARGUMENT: layer out of range or registered, NULL base, zero bytes, stride too small,
+ * tensors that overlap (layer and tensor named). STATE: after ballast_start. */
+BALLAST_API ballast_status ballast_register_layer(ballast_context* context, int32_t layer,
+                                                  const ballast_tensor* tensors,
                                                   int32_t tensor_count);
 
-/* Collective, blocking. Compares tensor sizes over ranks, hashes every occupied row and checks that all replicas of an expert are
- * the same bytes, allocates staging, warms the connections and starts the planner thread. Weights must be in place.
- * STATE: a layer is not registered. CONFIG_MISMATCH: sizes differ, or replicas do (layer, expert and ranks named). MEMORY, MPI,
- * DEADLINE. After an error only ballast_destroy is allowed. */
+/* Collective, blocking. Compares tensor sizes over ranks, hashes every occupied row and checks that
+ * all replicas of an expert are the same bytes, allocates staging, warms the connections and starts
+ * the planner thread. Weights must be in place. STATE: a layer is not registered. CONFIG_MISMATCH:
+ * sizes differ, or replicas do (layer, expert and ranks named). MEMORY, MPI, DEADLINE. After an
+ * error only ballast_destroy is allowed. */
 BALLAST_API ballast_status ballast_start(ballast_context* context);
 
-/* Collective, blocking up to the deadline: finishes transfers under way without committing them. NULL is allowed (and then local).
- * After BALLAST_ERROR_DEADLINE it does not wait and leaves what MPI still owns to the process's end. */
+/* Collective, blocking up to the deadline: finishes transfers under way without committing them.
+ * NULL is allowed (and then local). After BALLAST_ERROR_DEADLINE it does not wait and leaves what
+ * MPI still owns to the process's end. */
 BALLAST_API ballast_status ballast_destroy(ballast_context* context);
 
-/* ---- recording and routing ---------------------------------------------------------------------------------- */
+/* ---- recording and routing ----------------------------------------------------------- */
 
 enum { BALLAST_IDS_INT32 = 0, BALLAST_IDS_INT64 = 1 };
 
 /* Top-k choices of one layer in one pass. */
 typedef struct ballast_ids {
   size_t struct_size;
-  const void* ids;        /* [tokens][columns], row-major, host */
-  int32_t type;           /* BALLAST_IDS_INT32 */
-  int32_t columns;        /* k, shared columns included; >= 1 */
+  const void* ids; /* [tokens][columns], row-major, host */
+  int32_t type;    /* BALLAST_IDS_INT32 */
+  int32_t columns; /* k, shared columns included; >= 1 */
   int64_t tokens;
   int64_t valid_tokens;   /* rows from here on are padding; = tokens if there is none */
   int32_t shared_columns; /* trailing columns that are neither counted nor routed */
@@ -219,25 +267,43 @@ typedef struct ballast_ids {
 } ballast_ids;
 BALLAST_API void ballast_ids_init(ballast_ids* ids);
 
-/* Local, does not block. Adds the counts to this pass; ids of -1 are skipped, other ids out of range are skipped and counted
- * (ballast_counters). INVALID_ARGUMENT, STATE (before ballast_start). */
-BALLAST_API ballast_status ballast_record(ballast_context* context, int32_t layer, const ballast_ids* ids);
+/* Local, does not block. Adds the counts to this pass; ids of -1 are skipped, other ids out of
+ * range are skipped and counted (ballast_counters). INVALID_ARGUMENT, STATE (before ballast_start).
+ */
+BALLAST_API ballast_status ballast_record(ballast_context* context, int32_t layer,
+                                          const ballast_ids* ids);
 
-/* Local, does not block. The same for an engine that has counts already: `counts` [experts], tokens this rank routed in this pass.
- * INVALID_ARGUMENT: a negative count or one that overflows the window (layer and expert named); nothing is added then. */
-BALLAST_API ballast_status ballast_record_counts(ballast_context* context, int32_t layer, const int64_t* counts);
+/* Local, does not block. The same for an engine that has counts already: `counts` [experts], tokens
+ * this rank routed in this pass. INVALID_ARGUMENT: a negative count or one that overflows the
+ * window (layer and expert named); nothing is added then. */
+BALLAST_API ballast_status ballast_record_counts(ballast_context* context, int32_t layer,
+                                                 const int64_t* counts);
 
-enum { BALLAST_ROUTE_SHARES = 0, BALLAST_ROUTE_LOCAL = 1, BALLAST_ROUTE_ROUND_ROBIN = 2, BALLAST_ROUTE_UNIFORM = 3,
-       BALLAST_ROUTE_RANK_INVARIANT = 4 };
+enum {
+  BALLAST_ROUTE_SHARES = 0,
+  BALLAST_ROUTE_LOCAL = 1,
+  BALLAST_ROUTE_ROUND_ROBIN = 2,
+  BALLAST_ROUTE_UNIFORM = 3,
+  BALLAST_ROUTE_RANK_INVARIANT = 4
+};
 
-/* Local, does not block. Logical ids to physical slots, a pure function of rank, token index, step, expert and tables (rank excepted with
- * RANK_INVARIANT). `slots`: [tokens][columns] of the ids' type. Ids of -1, out of range and of padding rows become -1; shared columns are
- * copied. LOCAL prefers a replica on this rank, then on this node, then goes by shares. INVALID_ARGUMENT, STATE. */
-BALLAST_API ballast_status ballast_route(ballast_context* context, int32_t layer, const ballast_ids* ids, int32_t mode, void* slots);
+/* Local, does not block. Logical ids to physical slots, a pure function of rank, token index, step,
+ * expert and tables (rank excepted with RANK_INVARIANT). `slots`: [tokens][columns] of the ids'
+ * type. Ids of -1, out of range and of padding rows become -1; shared columns are copied. LOCAL
+ * prefers a replica on this rank, then on this node, then goes by shares. INVALID_ARGUMENT, STATE.
+ */
+BALLAST_API ballast_status ballast_route(ballast_context* context, int32_t layer,
+                                         const ballast_ids* ids, int32_t mode, void* slots);
 
-/* ---- the step ----------------------------------------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------------------ */
 
-enum { BALLAST_PHASE_IDLE = 0, BALLAST_PHASE_REDUCE = 1, BALLAST_PHASE_PLAN = 2, BALLAST_PHASE_EXCHANGE = 3, BALLAST_PHASE_DRAIN = 4 };
+enum {
+  BALLAST_PHASE_IDLE = 0,
+  BALLAST_PHASE_REDUCE = 1,
+  BALLAST_PHASE_PLAN = 2,
+  BALLAST_PHASE_EXCHANGE = 3,
+  BALLAST_PHASE_DRAIN = 4
+};
 
 typedef struct ballast_step_result {
   size_t struct_size;
@@ -248,137 +314,158 @@ typedef struct ballast_step_result {
   int32_t reserved;
 } ballast_step_result;
 
-/* Collective; every rank calls it once per forward pass, after the pass. Folds the pass's counts into the window and drives the epoch in
- * flight. Does not block, except on a rank that is more than consensus_lag steps behind, and then up to the deadline. Allocates nothing.
- * `result` may be NULL. Returns OK also when an epoch was dropped (see the epoch's report).
- * DEADLINE: ranks silent for deadline_seconds; they are named on every rank that still answers, and every later call returns
- * the same. CONFIG_MISMATCH: ranks call with different step numbers. MPI. */
+/* Collective; every rank calls it once per forward pass, after the pass. Folds the pass's counts
+ * into the window and drives the epoch in flight. Does not block, except on a rank that is more
+ * than consensus_lag steps behind, and then up to the deadline. Allocates nothing. `result` may be
+ * NULL. Returns OK also when an epoch was dropped (see the epoch's report). DEADLINE: ranks silent
+ * for deadline_seconds; they are named on every rank that still answers, and every later call
+ * returns the same. CONFIG_MISMATCH: ranks call with different step numbers. MPI. */
 BALLAST_API ballast_status ballast_step(ballast_context* context, ballast_step_result* result);
 
-/* Local. From the next step on no epoch is triggered; one in flight is dropped (BALLAST_DROP) or finished (BALLAST_FINISH). All ranks
- * must call it between the same two steps. */
+/* Local. From the next step on no epoch is triggered; one in flight is dropped (BALLAST_DROP) or
+ * finished (BALLAST_FINISH). All ranks must call it between the same two steps. */
 enum { BALLAST_DROP = 0, BALLAST_FINISH = 1 };
 BALLAST_API ballast_status ballast_pause(ballast_context* context, int32_t how);
 BALLAST_API ballast_status ballast_resume(ballast_context* context);
 
-/* ---- what is where, and what was done ----------------------------------------------------------------------- */
+/* ---- what is where, and what was done ------------------------------------------------ */
 
 typedef struct ballast_layer_tables {
   size_t struct_size;
-  const int32_t* expert_of_slot;  /* [rows of all ranks], -1 where nothing serves */
-  const int32_t* replica_first;   /* [experts + 1]: the replicas of expert e are [replica_first[e], replica_first[e + 1]) */
-  const int32_t* replica_slot;    /* slot of each replica, ascending per expert */
+  const int32_t* expert_of_slot; /* [rows of all ranks], -1 where nothing serves */
+  const int32_t* replica_first;  /* [experts + 1]: the replicas of expert e are [replica_first[e],
+                                    replica_first[e + 1]) */
+  const int32_t* replica_slot;   /* slot of each replica, ascending per expert */
   const int32_t* replica_share_end; /* running sum of shares per expert; the last is 65536 */
-  uint64_t version;               /* commits of this layer so far */
+  uint64_t version;                 /* commits of this layer so far */
 } ballast_layer_tables;
 
-/* Local. The routing tables of a layer. The addresses stay the same until ballast_destroy, the contents change only inside ballast_step.
- * From ballast_create on they say which expert each row must hold. INVALID_ARGUMENT: layer out of range. */
-BALLAST_API ballast_status ballast_tables(const ballast_context* context, int32_t layer, ballast_layer_tables* tables);
+/* Local. The routing tables of a layer. The addresses stay the same until ballast_destroy, the
+ * contents change only inside ballast_step. From ballast_create on they say which expert each row
+ * must hold. INVALID_ARGUMENT: layer out of range. */
+BALLAST_API ballast_status ballast_tables(const ballast_context* context, int32_t layer,
+                                          ballast_layer_tables* tables);
 
-/* Local. rows_per_rank = slots_per_rank + spare_rows; a slot of the tables lives on rank slot / rows_per_rank. */
-BALLAST_API ballast_status ballast_shape(const ballast_context* context, int32_t* layers, int32_t* experts, int32_t* ranks,
+/* Local. rows_per_rank = slots_per_rank + spare_rows; a slot of the tables lives on rank slot /
+ * rows_per_rank. */
+BALLAST_API ballast_status ballast_shape(const ballast_context* context, int32_t* layers,
+                                         int32_t* experts, int32_t* ranks,
                                          int32_t* rows_per_rank); /* any output may be NULL */
 
 /* Local. The hash that every live row holding `expert` must have. STATE: before ballast_start. */
-BALLAST_API ballast_status ballast_expert_hash(const ballast_context* context, int32_t layer, int32_t expert, uint64_t* hash);
+BALLAST_API ballast_status ballast_expert_hash(const ballast_context* context, int32_t layer,
+                                               int32_t expert, uint64_t* hash);
 
-enum { BALLAST_OUTCOME_NONE = 0, BALLAST_OUTCOME_COMMITTED = 1, /* all batches */ BALLAST_OUTCOME_UNCHANGED = 2, /* decided to do nothing */
-       BALLAST_OUTCOME_DROPPED = 3, /* before its last commit; the committed batches stay */ BALLAST_OUTCOME_RECORDED = 4 };
+enum {
+  BALLAST_OUTCOME_NONE = 0,
+  BALLAST_OUTCOME_COMMITTED = 1, /* all batches */
+  BALLAST_OUTCOME_UNCHANGED = 2, /* decided to do nothing */
+  BALLAST_OUTCOME_DROPPED = 3,   /* before its last commit; the committed batches stay */
+  BALLAST_OUTCOME_RECORDED = 4   /* planned in mode RECORD */
+};
 
 typedef struct ballast_epoch {
   size_t struct_size;
-  int64_t epoch;              /* from 0 */
+  int64_t epoch; /* from 0 */
   int64_t step_triggered;
-  int64_t step_committed;     /* of the last batch; -1 if none committed */
+  int64_t step_committed; /* of the last batch; -1 if none committed */
   int32_t outcome;
   int32_t layers_changed;
   int32_t batches;
-  int32_t retries;            /* schedules made anew after a bad checksum */
-  int64_t moves;              /* committed */
+  int32_t retries;                     /* schedules made anew after a bad checksum */
+  int64_t moves;                       /* committed */
   int64_t bytes[BALLAST_LINK_CLASSES]; /* committed, all ranks */
-  int64_t bytes_received;     /* by this rank, committed or not */
-  int64_t window_tokens;      /* all layers and ranks */
-  double balance_before;      /* of the window under the placement it met */
+  int64_t bytes_received;              /* by this rank, committed or not */
+  int64_t window_tokens;               /* all layers and ranks */
+  double balance_before;               /* of the window under the placement it met */
   double balance_planned;
   double balance_bound;
   double reduce_seconds, plan_seconds, exchange_seconds; /* this rank */
-  double stall_seconds_max;   /* the longest ballast_step of this rank while it was in flight */
-  uint64_t digest;            /* of the plan; 0 if none was made */
-  char reason[160];           /* one line, why it ended as it did */
+  double stall_seconds_max; /* the longest ballast_step of this rank while it was in flight */
+  uint64_t digest;          /* of the plan; 0 if none was made */
+  char reason[160];         /* one line, why it ended as it did */
 } ballast_epoch;
 
-/* Local. The report of a past epoch, newest = index 0; the last 64 are kept. `epoch->struct_size` must be set.
- * STATE: there is none at that index. */
-BALLAST_API ballast_status ballast_epoch_report(const ballast_context* context, int32_t index, ballast_epoch* epoch);
+/* Local. The report of a past epoch, newest = index 0; the last 64 are kept. `epoch->struct_size`
+ * must be set. STATE: there is none at that index. */
+BALLAST_API ballast_status ballast_epoch_report(const ballast_context* context, int32_t index,
+                                                ballast_epoch* epoch);
 
 typedef struct ballast_counters {
   size_t struct_size;
   int64_t steps, epochs, epochs_committed, epochs_dropped, epochs_unchanged;
-  int64_t triggers_missed;     /* an epoch was still in flight */
+  int64_t triggers_missed; /* an epoch was still in flight */
   int64_t ids_out_of_range;
   int64_t plans_diverged;
   int64_t checksums_failed;
   int64_t slots_quarantined;
-  int64_t steps_since_commit;  /* -1 before the first */
-  int32_t balancing;           /* 0 once two diverged plans in a row have switched it off */
+  int64_t steps_since_commit; /* -1 before the first */
+  int32_t balancing;          /* 0 once two diverged plans in a row have switched it off */
   int32_t reserved;
 } ballast_counters;
 
 /* Local. `counters->struct_size` must be set. */
-BALLAST_API ballast_status ballast_read_counters(const ballast_context* context, ballast_counters* counters);
+BALLAST_API ballast_status ballast_read_counters(const ballast_context* context,
+                                                 ballast_counters* counters);
 
-/* ---- planning without a runtime ----------------------------------------------------------------------------- */
+/* ---- planning without a runtime ------------------------------------------------------ */
 
 typedef struct ballast_plan ballast_plan;
 
 typedef struct ballast_plan_request {
   size_t struct_size;
   int32_t layers, experts, ranks, slots_per_rank;
-  const int64_t* loads;       /* [layers][experts], tokens */
-  const int32_t* placement;   /* [layers][ranks * slots_per_rank], -1 empty; NULL: as for ballast_config */
-  const int32_t* shares;      /* the same shape; NULL: equal */
+  const int64_t* loads; /* [layers][experts], tokens */
+  const int32_t*
+      placement; /* [layers][ranks * slots_per_rank], -1 empty; NULL: as for ballast_config */
+  const int32_t* shares;            /* the same shape; NULL: equal */
   const ballast_topology* topology; /* NULL: all ranks on one node */
-  const char* policy;         /* "deepseek" */
-  int32_t groups;             /* 1 */
-  int32_t compatible;         /* 0 */
-  int64_t max_moves;          /* -1; per layer */
-  int64_t max_bytes;          /* -1; per rank */
-  int64_t expert_bytes;       /* 0 */
-  int32_t threads;            /* 1 */
+  const char* policy;               /* "deepseek" */
+  int32_t groups;                   /* 1 */
+  int32_t compatible;               /* 0 */
+  int64_t max_moves;                /* -1; per layer */
+  int64_t max_bytes;                /* -1; per rank */
+  int64_t expert_bytes;             /* 0 */
+  int32_t threads;                  /* 1 */
   int32_t reserved;
-  uint64_t seed;              /* 1 */
+  uint64_t seed; /* 1 */
 } ballast_plan_request;
 BALLAST_API void ballast_plan_request_init(ballast_plan_request* request);
 
-/* Local, no MPI, blocks while it plans. INVALID_ARGUMENT names the field. `*plan` is the caller's, for ballast_plan_destroy. */
-BALLAST_API ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_plan** plan);
+/* Local, no MPI, blocks while it plans. INVALID_ARGUMENT names the field. `*plan` is the caller's,
+ * for ballast_plan_destroy. */
+BALLAST_API ballast_status ballast_plan_create(const ballast_plan_request* request,
+                                               ballast_plan** plan);
 BALLAST_API void ballast_plan_destroy(ballast_plan* plan); /* NULL is allowed */
 
 typedef struct ballast_plan_summary {
   size_t struct_size;
   uint64_t digest;
   double balance_before, balance_after, balance_bound, gap;
-  int64_t moves;                            /* slots that receive an expert their rank does not hold */
+  int64_t moves; /* slots that receive an expert their rank does not hold */
   int64_t moves_by_link[BALLAST_LINK_CLASSES]; /* as the schedule routes them */
   int32_t layers_changed;
   int32_t batches;
-  double plan_seconds;                      /* planning alone */
+  double plan_seconds; /* planning alone */
   double schedule_seconds;
 } ballast_plan_summary;
 
 /* Local. `summary->struct_size` must be set. */
-BALLAST_API ballast_status ballast_plan_summarise(const ballast_plan* plan, ballast_plan_summary* summary);
+BALLAST_API ballast_status ballast_plan_summarise(const ballast_plan* plan,
+                                                  ballast_plan_summary* summary);
 
 typedef struct ballast_plan_layer {
   size_t struct_size;
   double balance_before, balance_after, balance_bound;
   int64_t moves;
 } ballast_plan_layer;
-BALLAST_API ballast_status ballast_plan_layer_summary(const ballast_plan* plan, int32_t layer, ballast_plan_layer* summary);
+BALLAST_API ballast_status ballast_plan_layer_summary(const ballast_plan* plan, int32_t layer,
+                                                      ballast_plan_layer* summary);
 
-/* Local. Copies [layers][ranks * slots_per_rank] experts and shares into the caller's arrays; either may be NULL. */
-BALLAST_API ballast_status ballast_plan_placement(const ballast_plan* plan, int32_t* experts, int32_t* shares);
+/* Local. Copies [layers][ranks * slots_per_rank] experts and shares into the caller's arrays;
+ * either may be NULL. */
+BALLAST_API ballast_status ballast_plan_placement(const ballast_plan* plan, int32_t* experts,
+                                                  int32_t* shares);
 
 #ifdef __cplusplus
 }
