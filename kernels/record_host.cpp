@@ -1,27 +1,22 @@
 #include <algorithm>
 
 #include "kernels/record.hpp"
+#include "kernels/record_rule.hpp"
 
 namespace ballast {
 namespace {
-
-// Bins of one histogram: 0 is padding, e + 1 is expert e, experts + 1 is everything else.
-template <typename Id>
-std::uint64_t bin_of(Id id, std::uint64_t experts) {
-  return std::min(static_cast<std::uint64_t>(static_cast<std::int64_t>(id) + 1), experts + 1);
-}
 
 template <typename Id>
 void count(const Id* ids, std::int64_t n, std::uint64_t experts, std::uint32_t* bins) {
   const std::uint64_t stride = experts + 2;
   std::int64_t i = 0;
   for (; i + 4 <= n; i += 4) {
-    ++bins[bin_of(ids[i], experts)];
-    ++bins[stride + bin_of(ids[i + 1], experts)];
-    ++bins[2 * stride + bin_of(ids[i + 2], experts)];
-    ++bins[3 * stride + bin_of(ids[i + 3], experts)];
+    ++bins[record_bin<Id>(ids[i], experts)];
+    ++bins[stride + record_bin<Id>(ids[i + 1], experts)];
+    ++bins[2 * stride + record_bin<Id>(ids[i + 2], experts)];
+    ++bins[3 * stride + record_bin<Id>(ids[i + 3], experts)];
   }
-  for (; i < n; ++i) ++bins[bin_of(ids[i], experts)];
+  for (; i < n; ++i) ++bins[record_bin<Id>(ids[i], experts)];
 }
 
 std::int64_t fold(std::span<std::int64_t> counts, std::uint32_t* bins) {
@@ -84,7 +79,8 @@ std::int64_t record(const id_matrix& m, std::span<std::int64_t> counts, std::uin
 
 }  // namespace
 
-std::int64_t record_host(const id_matrix& ids, std::span<std::int64_t> counts, std::span<std::uint32_t> scratch) {
+std::int64_t record_host(const id_matrix& ids, std::span<std::int64_t> counts,
+                         std::span<std::uint32_t> scratch) {
   return ids.is_int64 ? record<std::int64_t>(ids, counts, scratch.data())
                       : record<std::int32_t>(ids, counts, scratch.data());
 }

@@ -1,0 +1,73 @@
+// Copying experts on the GPU against its host twin: packing, unpacking, and row to row.
+#include "kernels/pack.hpp"
+#include "tests/gpu/weights_scene.hpp"
+
+namespace ballast {
+namespace {
+
+class pack_gpu : public device_test {};
+
+TEST_F(pack_gpu, every_shape_and_alignment_arrives_and_nothing_else_is_written) {
+  for (std::uint64_t seed = 0; seed < 80; ++seed) {
+    std::mt19937_64 random(seed);
+    const int tensors = std::vector{0, 1, 2, 3, 6, 64}[random() % 6];
+    const auto experts = static_cast<std::int64_t>(random() % 6);
+    const int ctas = std::vector{0, 0, 1, 2, 8}[random() % 5];
+    const expert_shape shape = random_shape(tensors, 100000, random);
+    const std::uint64_t alignments[] = {1, 2, 4, 8, 16, 256};
+    weight_rows from(shape, experts, alignments[random() % 6], random);
+    weight_rows to(shape, experts, alignments[random() % 6], random);
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::vector<unsigned char> packed = random_bytes(shape.packed_bytes * experts, random);
+    const device_array<unsigned char> device_packed(packed);
+
+    copy_experts_host(shape, from.host(), {nullptr, packed.data()}, experts);
+    copy_experts_host(shape, {nullptr, packed.data()}, to.host(), experts);
+    check_cuda(copy_experts_device(shape, from.device(), {nullptr, device_packed.data()}, experts,
+                                   ctas, stream()),
+               "pack");
+    check_cuda(copy_experts_device(shape, {nullptr, device_packed.data()}, to.device(), experts,
+                                   ctas, stream()),
+               "unpack");
+    finish();
+    ASSERT_EQ(device_packed.get(), packed);
+    ASSERT_EQ(to.device_bytes.get(), to.bytes);
+
+    weight_rows direct(shape, experts, 4, random);
+    copy_experts_host(shape, from.host(), direct.host(), experts);
+    check_cuda(copy_experts_device(shape, from.device(), direct.device(), experts, ctas, stream()),
+               "copy");
+    finish();
+    ASSERT_EQ(direct.device_bytes.get(), direct.bytes);
+    ASSERT_EQ(from.device_bytes.get(), from.bytes);
+  }
+}
+
+TEST_F(pack_gpu, replays_copy_what_is_there_then) {
+  std::mt19937_64 random(1);
+  const std::uint64_t sizes[] = {70000, 33};
+  const expert_shape shape = shape_of(sizes);
+  weight_rows from(shape, 3, 16, random);
+  std::vector<unsigned char> packed(shape.packed_bytes * 3, device_array<unsigned char>::poison);
+  const device_array<unsigned char> device_packed(packed.size());
+  replay(
+      3,
+      [&] {
+        check_cuda(copy_experts_device(shape, from.device(), {nullptr, device_packed.data()}, 3, 0,
+                                       stream()),
+                   "pack");
+      },
+      [&](int) {
+        random_bytes(from.bytes.size(), random).swap(from.bytes);
+        for (std::size_t i = 0, at = 0; i < from.host_addresses.size(); ++i) {
+          from.host_addresses[i] = from.bytes.data() + at;
+          at += (shape.bytes[i % 2] / 16 + 1) * 16;
+        }
+        from.device_bytes.set(from.bytes);
+        copy_experts_host(shape, from.host(), {nullptr, packed.data()}, 3);
+      },
+      [&](int) { EXPECT_EQ(device_packed.get(), packed); });
+}
+
+}  // namespace
+}  // namespace ballast
