@@ -14,6 +14,8 @@ namespace {
 
 constexpr std::uint64_t magic = 0x62616c6c61737431ull;  // "ballast1"
 
+constexpr double roll_call_seconds = 1.5;
+
 struct record {
   std::uint64_t magic;
   std::int32_t status;
@@ -77,7 +79,9 @@ void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& 
   BALLAST_MPI(MPI_Iallgather(&own, sizeof(record), MPI_BYTE, all.data(), sizeof(record), MPI_BYTE, comm, &request));
   if (!wait_until(request, deadline_seconds, nullptr)) {
     static_cast<void>(buffers.release());
-    throw error(BALLAST_ERROR_DEADLINE, fmt::format("start-up agreement: not all ranks took part within {} s", deadline_seconds));
+    const std::string names = silent_ranks(comm, roll_call_seconds);
+    throw error(BALLAST_ERROR_DEADLINE,
+                fmt::format("start-up agreement: no answer from rank {} within {} s", names.empty() ? "?" : names, deadline_seconds));
   }
 
   for (int r = 0; r < ranks; ++r) {

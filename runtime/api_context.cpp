@@ -68,11 +68,11 @@ void ballast_ids_init(ballast_ids* ids) {
 
 ballast_status ballast_create(const ballast_config* config, MPI_Comm comm, ballast_context** context) {
   return guard([&] {
+    if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
     const ballast::verdict given = ballast::verdict_of([&] {
       require_argument(config, "config");
       require_argument(context, "context");
       require_struct_size(config->struct_size, sizeof(ballast_config), sizeof(ballast_config), "config");
-    if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
     });
     if (given.status != BALLAST_OK) ballast::runtime::refuse(given, comm);
     *context = new ballast_context{ballast::runtime(*config, comm)};

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "runtime/agreement.hpp"
 #include "runtime/discovery.hpp"
 #include "runtime/error.hpp"
 #include "runtime/guard.hpp"
@@ -56,9 +57,9 @@ extern "C" {
 ballast_status ballast_topology_create(MPI_Comm comm, const char* source, int32_t ranks_per_node,
                                        ballast_topology** topology) {
   return guard([&] {
-    require_argument(topology, "topology");
     if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
-    const ballast::mpi_comm own = ballast::mpi_comm::duplicate(comm, "ballast topology");
+    const ballast::mpi_comm own = ballast::mpi_comm::duplicate(comm, "ballast topology", discovery_deadline_seconds);
+    agree(own.get(), ballast::verdict_of([&] { require_argument(topology, "topology"); }), {}, discovery_deadline_seconds);
     *topology = new ballast_topology{
         ballast::discover(own.get(), source == nullptr ? "" : source, ranks_per_node, discovery_deadline_seconds)};
   });

@@ -77,12 +77,17 @@ void balancer::begin_exchange() {
   start_batches();
 }
 
-// A rehearsal: the first copy that this rank will send and that has a good twin elsewhere.
+// A rehearsal: the first copy that this rank will send and that has a good twin elsewhere, one that this epoch leaves alone.
 void balancer::damage_a_source() {
-  for (const scheduled_move& move : parts_.planning.job().steps.moves) {
-    if (move.source_rank == parts_.rank && move.target_rank != parts_.rank && move.forwards < 0 &&
-        parts_.live.replicas(move.layer, move.expert) > 1) {
-      return parts_.transfer.corrupt_source(move);
+  const planner_job& job = parts_.planning.job();
+  for (const scheduled_move& move : job.steps.moves) {
+    if (move.source_rank != parts_.rank || move.target_rank == parts_.rank || move.forwards >= 0) continue;
+    const std::span<const std::int32_t> now = parts_.live.current().experts_of(move.layer);
+    const std::span<const std::int32_t> then = job.made.target.experts_of(move.layer);
+    for (int slot = 0; slot < static_cast<int>(now.size()); ++slot) {
+      if (slot != move.source_slot && now[slot] == move.expert && then[slot] == move.expert) {
+        return parts_.transfer.corrupt_source(move);
+      }
     }
   }
 }

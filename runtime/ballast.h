@@ -268,8 +268,8 @@ typedef struct ballast_ids {
 BALLAST_API void ballast_ids_init(ballast_ids* ids);
 
 /* Local, does not block. Adds the counts to this pass; ids of -1 are skipped, other ids out of
- * range are skipped and counted (ballast_counters). INVALID_ARGUMENT, STATE (before ballast_start).
- */
+ * range are skipped and counted (ballast_counters). Does nothing in steps outside the window.
+ * INVALID_ARGUMENT, STATE (before ballast_start). */
 BALLAST_API ballast_status ballast_record(ballast_context* context, int32_t layer,
                                           const ballast_ids* ids);
 

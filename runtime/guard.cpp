@@ -30,6 +30,8 @@ ballast_status remember_current_exception() noexcept {
     return remember_error(e.status(), e.what());
   } catch (const std::invalid_argument& e) {
     return remember_error(BALLAST_ERROR_INVALID_ARGUMENT, e.what());
+  } catch (const std::length_error& e) {  // a size that no allocation can have
+    return remember_error(BALLAST_ERROR_MEMORY, e.what());
   } catch (const std::bad_alloc&) {
     return remember_error(BALLAST_ERROR_MEMORY, "out of memory");
   } catch (const std::system_error& e) {

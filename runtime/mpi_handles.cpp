@@ -23,12 +23,18 @@ bool mpi_is_usable() {
 
 }  // namespace
 
-mpi_comm mpi_comm::duplicate(MPI_Comm original, const char* name) {
-  MPI_Comm copy = MPI_COMM_NULL;
-  BALLAST_MPI(MPI_Comm_dup(original, &copy));
-  mpi_comm owned(copy);
-  BALLAST_MPI(MPI_Comm_set_errhandler(copy, MPI_ERRORS_RETURN));
-  BALLAST_MPI(MPI_Comm_set_name(copy, name));
+mpi_comm mpi_comm::duplicate(MPI_Comm original, const char* name, double deadline_seconds) {
+  // On the heap, so that it can be left to MPI when a rank never comes.
+  auto copy = std::make_unique<MPI_Comm>(MPI_COMM_NULL);
+  MPI_Request request = MPI_REQUEST_NULL;
+  BALLAST_MPI(MPI_Comm_idup(original, copy.get(), &request));
+  if (!wait_until(request, deadline_seconds, nullptr)) {
+    static_cast<void>(copy.release());
+    throw error(BALLAST_ERROR_DEADLINE, fmt::format("{}: not all ranks took part within {} s", name, deadline_seconds));
+  }
+  mpi_comm owned(*copy);
+  BALLAST_MPI(MPI_Comm_set_errhandler(owned.get(), MPI_ERRORS_RETURN));
+  BALLAST_MPI(MPI_Comm_set_name(owned.get(), name));
   return owned;
 }
 

@@ -18,7 +18,8 @@ using steady_clock = std::chrono::steady_clock;
 class mpi_comm {
  public:
   mpi_comm() = default;
-  static mpi_comm duplicate(MPI_Comm original, const char* name);  ///< collective
+  /// Collective, blocking up to the deadline; then throws error(DEADLINE).
+  static mpi_comm duplicate(MPI_Comm original, const char* name, double deadline_seconds);
   mpi_comm(mpi_comm&& other) noexcept : comm_(std::exchange(other.comm_, MPI_COMM_NULL)) {}
   mpi_comm& operator=(mpi_comm&& other) noexcept;
   ~mpi_comm();

@@ -52,6 +52,13 @@ std::int64_t digest_of(const cluster_map& map) {
   return static_cast<std::int64_t>(digest.value());
 }
 
+constexpr double default_deadline_seconds = 30;  // where none that can be used is given
+
+double deadline_of(const ballast_config& config) {
+  const bool usable = config.deadline_seconds >= 0.1 && config.deadline_seconds <= 1e6;
+  return usable ? config.deadline_seconds : default_deadline_seconds;
+}
+
 int checked_size(MPI_Comm comm) {
   int size = 0;
   BALLAST_MPI(MPI_Comm_size(comm, &size));
@@ -61,11 +68,11 @@ int checked_size(MPI_Comm comm) {
 }  // namespace
 
 runtime::runtime(const ballast_config& config, MPI_Comm comm)
-    : vote_comm_(mpi_comm::duplicate(comm, "ballast votes")), weight_comm_(mpi_comm::duplicate(comm, "ballast weights")),
+    : vote_comm_(mpi_comm::duplicate(comm, "ballast votes", deadline_of(config))),
+      weight_comm_(mpi_comm::duplicate(comm, "ballast weights", deadline_of(config))),
       rank_(vote_comm_.rank()), ranks_(checked_size(vote_comm_.get())), log_(make_log(config, rank_)) {
   // Nothing may throw alone here: the verdict travels with the first exchange.
-  double deadline = config.deadline_seconds;
-  if (!(deadline >= 0.1 && deadline <= 1e6)) deadline = 30;
+  const double deadline = deadline_of(config);
   const verdict mine = verdict_of([&] {
     settings_ = settings::read(config, ranks_);
     if (config.topology != nullptr && config.topology->found.map.rank_count() != ranks_) {
@@ -112,10 +119,9 @@ std::vector<std::int32_t> runtime::usable_slots() const {
 }
 
 void runtime::refuse(const verdict& mine, MPI_Comm comm) {
-  constexpr double deadline = 30;  // the default: none was given
-  const mpi_comm votes = mpi_comm::duplicate(comm, "ballast votes");
-  const mpi_comm weights = mpi_comm::duplicate(comm, "ballast weights");
-  agree(votes.get(), mine, {}, deadline);
+  const mpi_comm votes = mpi_comm::duplicate(comm, "ballast votes", default_deadline_seconds);
+  const mpi_comm weights = mpi_comm::duplicate(comm, "ballast weights", default_deadline_seconds);
+  agree(votes.get(), mine, {}, default_deadline_seconds);
   throw error(mine.status, mine.text);  // agree() has thrown it
 }
 

@@ -1,0 +1,97 @@
+#include "tests/mpi/made_up_weights.hpp"
+
+#include <numeric>
+
+namespace ballast {
+namespace {
+
+constexpr std::uint8_t gap_byte = 0xa5;
+constexpr std::size_t gap_bytes[] = {3, 0, 64, 1};  // of tensor t
+
+std::size_t stride_of(int layer, int tensor) {
+  return made_up_weights::tensor_bytes(layer)[tensor] + gap_bytes[tensor % 4];
+}
+
+std::uint8_t content(int layer, int expert, int tensor, std::size_t offset) {
+  std::uint64_t x =
+      (static_cast<std::uint64_t>(layer) << 48 ^ static_cast<std::uint64_t>(expert) << 32 ^
+       static_cast<std::uint64_t>(tensor) << 24 ^ offset) *
+      0x9e3779b97f4a7c15ull;
+  x ^= x >> 29;
+  return static_cast<std::uint8_t>((x * 0xbf58476d1ce4e5b9ull) >> 56);
+}
+
+}  // namespace
+
+made_up_weights::made_up_weights(int layers, int rows) : rows_(rows), memory_(layers) {
+  for (int layer = 0; layer < layers; ++layer) {
+    for (std::size_t t = 0; t < tensor_bytes(layer).size(); ++t) {
+      memory_[layer].emplace_back(stride_of(layer, static_cast<int>(t)) * rows, gap_byte);
+    }
+  }
+}
+
+std::vector<std::size_t> made_up_weights::tensor_bytes(int layer) {
+  std::vector<std::size_t> bytes = {static_cast<std::size_t>(257 + 100 * layer), 1, 37};
+  if (layer % 2 == 1) bytes.push_back(8);
+  return bytes;
+}
+
+std::int64_t made_up_weights::expert_bytes(int layer) {
+  const std::vector<std::size_t> bytes = tensor_bytes(layer);
+  return std::accumulate(bytes.begin(), bytes.end(), std::int64_t{0});
+}
+
+void made_up_weights::fill(int layer, int row, int expert) {
+  const std::vector<std::size_t> bytes = tensor_bytes(layer);
+  for (std::size_t t = 0; t < bytes.size(); ++t) {
+    std::uint8_t* row_begin = at(layer, static_cast<int>(t), row);
+    for (std::size_t i = 0; i < bytes[t]; ++i)
+      row_begin[i] = content(layer, expert, static_cast<int>(t), i);
+  }
+}
+
+std::int64_t made_up_weights::wrong_bytes(int layer, int row, int expert) const {
+  std::int64_t wrong = 0;
+  const std::vector<std::size_t> bytes = tensor_bytes(layer);
+  for (std::size_t t = 0; t < bytes.size(); ++t) {
+    const std::uint8_t* row_begin = at(layer, static_cast<int>(t), row);
+    for (std::size_t i = 0; i < bytes[t]; ++i)
+      wrong += row_begin[i] != content(layer, expert, static_cast<int>(t), i);
+  }
+  return wrong;
+}
+
+std::int64_t made_up_weights::touched_gaps() const {
+  std::int64_t touched = 0;
+  for (std::size_t layer = 0; layer < memory_.size(); ++layer) {
+    const std::vector<std::size_t> bytes = tensor_bytes(static_cast<int>(layer));
+    for (std::size_t t = 0; t < bytes.size(); ++t) {
+      const std::size_t stride = stride_of(static_cast<int>(layer), static_cast<int>(t));
+      for (int row = 0; row < rows_; ++row) {
+        const std::uint8_t* row_begin = at(static_cast<int>(layer), static_cast<int>(t), row);
+        for (std::size_t i = bytes[t]; i < stride; ++i) touched += row_begin[i] != gap_byte;
+      }
+    }
+  }
+  return touched;
+}
+
+std::vector<ballast_tensor> made_up_weights::tensors(int layer) {
+  std::vector<ballast_tensor> tensors;
+  const std::vector<std::size_t> bytes = tensor_bytes(layer);
+  for (std::size_t t = 0; t < bytes.size(); ++t) {
+    tensors.push_back({memory_[layer][t].data(), bytes[t], stride_of(layer, static_cast<int>(t))});
+  }
+  return tensors;
+}
+
+std::uint8_t* made_up_weights::at(int layer, int tensor, int row) {
+  return memory_[layer][tensor].data() + row * stride_of(layer, tensor);
+}
+
+const std::uint8_t* made_up_weights::at(int layer, int tensor, int row) const {
+  return memory_[layer][tensor].data() + row * stride_of(layer, tensor);
+}
+
+}  // namespace ballast

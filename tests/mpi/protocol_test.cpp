@@ -1,0 +1,210 @@
+// The step protocol: when epochs begin, what they sum up, and what pausing and destroying in the
+// middle of one leave behind.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tests/mpi/live_model.hpp"
+
+namespace ballast {
+namespace {
+
+// An epoch that takes many steps: one round of transfers in a step, one expert received in a batch.
+live_options slow_exchange() {
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  o.config.bytes_per_step = 1;
+  o.config.receives_per_batch = 1;
+  o.config.staging_experts = 1;
+  o.config.layers = 4;
+  return o;
+}
+
+bool alone() { return size_of(MPI_COMM_WORLD) == 1; }  // then there is nothing to move
+
+bool reach(live_model& model, int phase) {
+  return model.step_until([&](const ballast_step_result& r) { return r.phase == phase; });
+}
+
+TEST(protocol, zero_loads_leave_everything_as_it_is) {
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  o.config.slots_per_rank =
+      (o.config.experts + size_of(MPI_COMM_WORLD) - 1) / size_of(MPI_COMM_WORLD);
+  o.loads_are_zero = true;
+  live_model model(MPI_COMM_WORLD, o);
+  const std::uint64_t before = model.tables_digest();
+  for (int i = 0; i < 3; ++i) model.finish_epoch();
+  for (const ballast_epoch& e : model.closed()) {
+    EXPECT_EQ(e.outcome, BALLAST_OUTCOME_UNCHANGED) << e.reason;
+    EXPECT_EQ(e.window_tokens, 0);
+    EXPECT_STRNE(e.reason, "");
+  }
+  EXPECT_EQ(model.tables_digest(), before);
+  EXPECT_EQ(model.counters().epochs_unchanged, 3);
+}
+
+TEST(protocol, no_epoch_before_the_interval_has_passed) {
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  o.config.interval = 20;
+  live_model model(MPI_COMM_WORLD, o);
+  for (int i = 0; i < 19; ++i) EXPECT_EQ(model.step().phase, BALLAST_PHASE_IDLE);
+  EXPECT_EQ(model.counters().epochs, 0);
+  EXPECT_EQ(model.counters().steps_since_commit, -1);
+  EXPECT_NE(model.step().phase, BALLAST_PHASE_IDLE);
+  model.finish_epoch();
+  EXPECT_EQ(model.closed()[0].step_triggered, 19);
+  EXPECT_EQ(model.closed()[0].epoch, 0);
+}
+
+// The expectation of window_tokens is the oracle's.
+TEST(protocol, windows_shorter_and_longer_than_the_interval) {
+  for (const int window : {1, 3, 7, 8, 9, 16, 25}) {
+    SCOPED_TRACE("window " + std::to_string(window));
+    live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+    o.config.window = window;
+    live_model model(MPI_COMM_WORLD, o);
+    for (int i = 0; i < 6; ++i) model.finish_epoch();
+  }
+}
+
+TEST(protocol, triggers_during_an_epoch_are_missed_and_counted) {
+  if (alone()) GTEST_SKIP() << "one rank has nothing to move";
+  for (const int window : {1, 5}) {
+    SCOPED_TRACE("window " + std::to_string(window));
+    live_options o = slow_exchange();
+    o.config.interval = 1;
+    o.config.window = window;
+    live_model model(MPI_COMM_WORLD, o);
+    for (int i = 0; i < 3; ++i) model.finish_epoch();
+    const ballast_counters c = model.counters();
+    EXPECT_GT(c.triggers_missed, 3);
+    // Every step but those that an epoch was triggered at; the last epoch's successor begins at its
+    // last step.
+    EXPECT_EQ(c.epochs + c.triggers_missed, c.steps);
+  }
+}
+
+TEST(protocol, record_mode_reports_and_moves_nothing) {
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  o.config.mode = BALLAST_MODE_RECORD;
+  live_model model(MPI_COMM_WORLD, o);
+  const std::uint64_t before = model.tables_digest();
+  for (int i = 0; i < 3; ++i) model.finish_epoch();
+  bool recorded = false;
+  for (const ballast_epoch& e : model.closed()) {
+    EXPECT_EQ(e.moves, 0);
+    recorded |= e.outcome == BALLAST_OUTCOME_RECORDED;
+  }
+  EXPECT_TRUE(recorded || alone());
+  EXPECT_EQ(model.tables_digest(), before);
+}
+
+TEST(protocol, static_mode_has_no_epochs) {
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  o.config.mode = BALLAST_MODE_STATIC;
+  live_model model(MPI_COMM_WORLD, o);
+  for (int i = 0; i < 40; ++i) EXPECT_EQ(model.step().phase, BALLAST_PHASE_IDLE);
+  EXPECT_EQ(model.counters().epochs, 0);
+  EXPECT_EQ(model.counters().balancing, 0);
+}
+
+TEST(protocol, steps_since_commit_counts_from_the_last_batch) {
+  if (alone()) GTEST_SKIP() << "one rank has nothing to move";
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  live_model model(MPI_COMM_WORLD, o);
+  model.step_until([&](const ballast_step_result&) {
+    return !model.closed().empty() && model.closed().back().outcome == BALLAST_OUTCOME_COMMITTED;
+  });
+  EXPECT_EQ(model.counters().steps_since_commit, 0);
+  EXPECT_EQ(ballast_pause(model.context(), BALLAST_FINISH), BALLAST_OK) << ballast_last_error();
+  model.play(5);
+  EXPECT_EQ(model.counters().steps_since_commit, 5);
+  EXPECT_EQ(model.counters().epochs_committed, 1);
+}
+
+TEST(protocol, pausing_drops_the_epoch_in_flight_in_any_phase) {
+  if (alone()) GTEST_SKIP() << "one rank has nothing to move";
+  for (const int way : {BALLAST_WAY_AUTO, BALLAST_WAY_STAGED}) {
+    for (const int steps_into : {0, 1, 2, 3, 5, 8, 12, 17}) {
+      SCOPED_TRACE("way " + std::to_string(way) + ", " + std::to_string(steps_into) +
+                   " steps after the trigger");
+      live_options o = slow_exchange();
+      o.config.way = way;
+      o.config.interval = 11;
+      live_model model(MPI_COMM_WORLD, o);
+      model.play(static_cast<int>(o.config.interval) + steps_into);
+      const bool in_flight = model.closed().empty();
+      EXPECT_EQ(ballast_pause(model.context(), BALLAST_DROP), BALLAST_OK) << ballast_last_error();
+      if (in_flight) {
+        model.finish_epoch();
+        const ballast_epoch& e = model.closed().back();
+        EXPECT_EQ(e.outcome, BALLAST_OUTCOME_DROPPED) << e.reason;
+        EXPECT_NE(std::string(e.reason).find("paused"), std::string::npos) << e.reason;
+        EXPECT_EQ(model.counters().epochs_dropped, 1);
+      }
+      const auto closed = model.closed().size();
+      const std::int64_t epochs = model.counters().epochs;
+      for (int i = 0; i < 3 * o.config.interval; ++i)
+        EXPECT_EQ(model.step().phase, BALLAST_PHASE_IDLE);
+      EXPECT_EQ(model.counters().epochs, epochs);
+      EXPECT_EQ(model.closed().size(), closed);
+      // The rest is caught up after resuming, from a window no longer than any other (oracle).
+      EXPECT_EQ(ballast_resume(model.context()), BALLAST_OK) << ballast_last_error();
+      model.finish_epoch();
+      model.finish_epoch();
+      EXPECT_EQ(model.closed().back().outcome, BALLAST_OUTCOME_COMMITTED)
+          << model.closed().back().reason;
+    }
+  }
+}
+
+TEST(protocol, pausing_may_let_the_epoch_in_flight_finish) {
+  if (alone()) GTEST_SKIP() << "one rank has nothing to move";
+  live_model model(MPI_COMM_WORLD, slow_exchange());
+  reach(model, BALLAST_PHASE_EXCHANGE);
+  EXPECT_EQ(ballast_pause(model.context(), BALLAST_FINISH), BALLAST_OK) << ballast_last_error();
+  model.finish_epoch();
+  EXPECT_EQ(model.closed().back().outcome, BALLAST_OUTCOME_COMMITTED)
+      << model.closed().back().reason;
+  for (int i = 0; i < 30; ++i) EXPECT_EQ(model.step().phase, BALLAST_PHASE_IDLE);
+}
+
+// What serves when the context goes is what the tables said last, and the bytes are right.
+TEST(protocol, destroying_at_any_step_of_an_epoch_leaves_good_rows) {
+  for (const int steps_into : {0, 1, 2, 3, 4, 6, 9, 13, 20}) {
+    SCOPED_TRACE(std::to_string(steps_into) + " steps after the trigger");
+    live_options o = slow_exchange();
+    o.config.way = steps_into % 4;
+    live_model model(MPI_COMM_WORLD, o);
+    model.play(static_cast<int>(o.config.interval) + steps_into);
+    const placement last = model.current();
+    EXPECT_EQ(model.destroy(), BALLAST_OK);
+    const int first = last.layout().first(rank_of(MPI_COMM_WORLD));
+    for (int layer = 0; layer < last.layers(); ++layer) {
+      for (int row = 0; row < last.layout().count(0); ++row) {
+        const std::int32_t expert = last.experts_of(layer)[first + row];
+        if (expert != no_expert) {
+          EXPECT_EQ(model.weights().wrong_bytes(layer, row, expert), 0);
+        }
+      }
+    }
+  }
+}
+
+TEST(protocol, reports_of_past_epochs_are_kept_newest_first) {
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  o.config.interval = 1;
+  live_model model(MPI_COMM_WORLD, o);
+  while (model.closed().size() < 70) model.finish_epoch();
+  ballast_epoch e = {};
+  e.struct_size = sizeof(e);
+  const auto total = static_cast<int>(model.closed().size());
+  for (int i = 0; i < 64; ++i) {
+    ASSERT_EQ(ballast_epoch_report(model.context(), i, &e), BALLAST_OK) << ballast_last_error();
+    EXPECT_EQ(e.epoch, total - 1 - i);
+  }
+  EXPECT_EQ(ballast_epoch_report(model.context(), 64, &e), BALLAST_ERROR_STATE);
+  EXPECT_EQ(ballast_epoch_report(model.context(), -1, &e), BALLAST_ERROR_STATE);
+}
+
+}  // namespace
+}  // namespace ballast

@@ -1,0 +1,354 @@
+// The C interface of planning without a runtime: legal placements, summaries that agree with each other and with what
+// can be counted from the placement, and requests refused by field.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "runtime/ballast.h"
+
+namespace ballast::testing {
+namespace {
+
+constexpr double slack = 1e-12;
+
+struct plan_deleter {
+  void operator()(ballast_plan* plan) const { ballast_plan_destroy(plan); }
+};
+using plan_handle = std::unique_ptr<ballast_plan, plan_deleter>;
+struct topology_deleter {
+  void operator()(ballast_topology* topology) const { ballast_topology_destroy(topology); }
+};
+using topology_handle = std::unique_ptr<ballast_topology, topology_deleter>;
+
+topology_handle nodes_of(int ranks, int ranks_per_node) {
+  ballast_topology* made = nullptr;
+  EXPECT_EQ(ballast_topology_imitate(ranks, ranks_per_node, nullptr, &made), BALLAST_OK) << ballast_last_error();
+  return topology_handle(made);
+}
+
+// A request together with what it points to.
+struct question {
+  ballast_plan_request request;
+  std::vector<std::int64_t> loads;
+
+  question(int layers, int experts, int ranks, int slots, std::uint64_t seed = 1) : loads(static_cast<std::size_t>(layers) * experts) {
+    std::mt19937_64 random(seed);
+    for (std::int64_t& load : loads) load = static_cast<std::int64_t>(random() % 1000) * (random() % 6 == 0 ? 20 : 1);
+    ballast_plan_request_init(&request);
+    request.layers = layers;
+    request.experts = experts;
+    request.ranks = ranks;
+    request.slots_per_rank = slots;
+    request.loads = loads.data();
+  }
+
+  plan_handle make() const {
+    ballast_plan* made = nullptr;
+    EXPECT_EQ(ballast_plan_create(&request, &made), BALLAST_OK) << ballast_last_error();
+    return plan_handle(made);
+  }
+  std::string refusal() const {
+    auto* const marker = reinterpret_cast<ballast_plan*>(const_cast<question*>(this));
+    ballast_plan* plan = marker;
+    const ballast_status status = ballast_plan_create(&request, &plan);
+    if (status == BALLAST_OK) {
+      ballast_plan_destroy(plan);
+      return "accepted";
+    }
+    EXPECT_EQ(status, BALLAST_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(plan, marker) << "written on an error";
+    return ballast_last_error();
+  }
+  std::size_t slots() const { return static_cast<std::size_t>(request.ranks) * request.slots_per_rank; }
+};
+
+ballast_plan_summary summary_of(const plan_handle& plan) {
+  ballast_plan_summary summary = {};
+  summary.struct_size = sizeof(summary);
+  EXPECT_EQ(ballast_plan_summarise(plan.get(), &summary), BALLAST_OK) << ballast_last_error();
+  return summary;
+}
+
+ballast_plan_layer layer_of(const plan_handle& plan, int layer) {
+  ballast_plan_layer summary = {};
+  summary.struct_size = sizeof(summary);
+  EXPECT_EQ(ballast_plan_layer_summary(plan.get(), layer, &summary), BALLAST_OK) << ballast_last_error();
+  return summary;
+}
+
+struct placed {
+  std::vector<std::int32_t> experts, shares;
+};
+placed placement_of(const plan_handle& plan, const question& q) {
+  placed p = {std::vector<std::int32_t>(q.request.layers * q.slots(), -7), std::vector<std::int32_t>(q.request.layers * q.slots(), -7)};
+  EXPECT_EQ(ballast_plan_placement(plan.get(), p.experts.data(), p.shares.data()), BALLAST_OK) << ballast_last_error();
+  return p;
+}
+
+void expect_legal(const placed& p, const question& q, const std::string& what) {
+  for (int layer = 0; layer < q.request.layers; ++layer) {
+    std::vector<std::int64_t> share_sum(q.request.experts, 0);
+    std::vector<int> last_rank(q.request.experts, -1);
+    for (std::size_t slot = 0; slot < q.slots(); ++slot) {
+      const std::int32_t expert = p.experts[layer * q.slots() + slot];
+      const std::int32_t share = p.shares[layer * q.slots() + slot];
+      ASSERT_TRUE(expert >= -1 && expert < q.request.experts) << what;
+      ASSERT_GE(share, 0) << what;
+      if (expert < 0) {
+        ASSERT_EQ(share, 0) << what;
+        continue;
+      }
+      const int rank = static_cast<int>(slot) / q.request.slots_per_rank;
+      ASSERT_NE(last_rank[expert], rank) << what << ": expert " << expert << " twice on rank " << rank;
+      last_rank[expert] = rank;
+      share_sum[expert] += share;
+    }
+    for (int e = 0; e < q.request.experts; ++e) ASSERT_EQ(share_sum[e], 65536) << what << ": layer " << layer << ", expert " << e;
+  }
+}
+
+// mean and max of the rank loads of one layer, from the placement alone.
+std::pair<double, double> mean_and_max(const placed& p, const question& q, int layer) {
+  std::vector<double> loads(q.request.ranks, 0);
+  for (std::size_t slot = 0; slot < q.slots(); ++slot) {
+    const std::int32_t expert = p.experts[layer * q.slots() + slot];
+    if (expert < 0) continue;
+    loads[slot / q.request.slots_per_rank] +=
+        static_cast<double>(q.loads[layer * q.request.experts + expert]) * p.shares[layer * q.slots() + slot] / 65536;
+  }
+  double sum = 0;
+  for (const double load : loads) sum += load;
+  return {sum / q.request.ranks, *std::max_element(loads.begin(), loads.end())};
+}
+
+TEST(api_plan, initialiser_fills_the_documented_defaults) {
+  ballast_plan_request r;
+  std::memset(&r, 0xff, sizeof(r));
+  ballast_plan_request_init(&r);
+  EXPECT_EQ(r.struct_size, sizeof(r));
+  EXPECT_EQ(r.layers + r.experts + r.ranks + r.slots_per_rank + r.compatible + r.reserved, 0);
+  EXPECT_TRUE(r.loads == nullptr && r.placement == nullptr && r.shares == nullptr && r.topology == nullptr);
+  EXPECT_STREQ(r.policy, "deepseek");
+  EXPECT_EQ(r.groups, 1);
+  EXPECT_EQ(r.max_moves, -1);
+  EXPECT_EQ(r.max_bytes, -1);
+  EXPECT_EQ(r.expert_bytes, 0);
+  EXPECT_EQ(r.threads, 1);
+  EXPECT_EQ(r.seed, 1u);
+}
+
+TEST(api_plan, placements_are_legal_and_summaries_are_what_can_be_counted) {
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    std::mt19937_64 random(seed);
+    const int experts = std::vector{1, 2, 7, 16, 64}[random() % 5];
+    const int ranks = std::vector{1, 2, 3, 8}[random() % 4];
+    const int slots = std::min(experts, (experts + ranks - 1) / ranks + static_cast<int>(random() % 3));
+    question q(static_cast<int>(1 + random() % 4), experts, ranks, slots, seed);
+    const std::string what = "seed " + std::to_string(seed);
+    const plan_handle plan = q.make();
+    ASSERT_NE(plan, nullptr) << what;
+    const placed target = placement_of(plan, q);
+    expect_legal(target, q, what);
+
+    question at_start = q;  // static keeps what is there: the initial placement
+    at_start.request.loads = at_start.loads.data();
+    at_start.request.policy = "static";
+    const placed before = placement_of(at_start.make(), q);
+    const ballast_plan_summary summary = summary_of(plan);
+    double means = 0, befores = 0, afters = 0;
+    std::int64_t moves = 0;
+    int changed = 0;
+    for (int layer = 0; layer < q.request.layers; ++layer) {
+      const ballast_plan_layer one = layer_of(plan, layer);
+      const auto [mean, most_before] = mean_and_max(before, q, layer);
+      const double most_after = mean_and_max(target, q, layer).second;
+      means += mean;
+      befores += most_before;
+      afters += most_after;
+      ASSERT_NEAR(one.balance_before, most_before > 0 ? mean / most_before : 1, 1e-9) << what;
+      ASSERT_NEAR(one.balance_after, most_after > 0 ? mean / most_after : 1, 1e-9) << what;
+      ASSERT_LE(one.balance_after, one.balance_bound + slack) << what;
+      moves += one.moves;
+      const auto begin = layer * static_cast<std::ptrdiff_t>(q.slots());
+      const auto same = [&](const auto& a, const auto& b) {
+        return std::equal(a.begin() + begin, a.begin() + begin + static_cast<std::ptrdiff_t>(q.slots()), b.begin() + begin);
+      };
+      changed += !(same(before.experts, target.experts) && same(before.shares, target.shares));
+    }
+    EXPECT_EQ(summary.moves, moves) << what;
+    EXPECT_EQ(summary.layers_changed, changed) << what;
+    EXPECT_NEAR(summary.balance_before, befores > 0 ? means / befores : 1, 1e-9) << what;
+    EXPECT_NEAR(summary.balance_after, afters > 0 ? means / afters : 1, 1e-9) << what;
+    EXPECT_LE(summary.balance_after, summary.balance_bound + slack) << what;
+    EXPECT_NEAR(summary.gap, summary.balance_bound / summary.balance_after - 1, 1e-9) << what;
+    EXPECT_GE(summary.gap, -slack) << what;
+    EXPECT_TRUE(summary.batches > 0 || moves == 0) << what;
+    EXPECT_GE(summary.plan_seconds, 0);
+    EXPECT_GE(summary.schedule_seconds, 0);
+  }
+}
+
+TEST(api_plan, same_request_gives_the_same_plan_for_any_number_of_threads) {
+  question q(9, 64, 8, 10);
+  const plan_handle one = q.make();
+  for (const int threads : {2, 3, 8}) {
+    q.request.threads = threads;
+    const plan_handle many = q.make();
+    EXPECT_EQ(summary_of(one).digest, summary_of(many).digest);
+    EXPECT_EQ(placement_of(one, q).experts, placement_of(many, q).experts);
+  }
+  q.loads[5] += 1;
+  EXPECT_NE(summary_of(q.make()).digest, summary_of(one).digest);
+}
+
+TEST(api_plan, planning_from_its_own_target_moves_nothing) {
+  question q(3, 32, 4, 9);
+  const placed target = placement_of(q.make(), q);
+  q.request.placement = target.experts.data();
+  q.request.shares = target.shares.data();
+  const ballast_plan_summary again = summary_of(q.make());
+  EXPECT_EQ(again.moves, 0);
+  EXPECT_EQ(again.layers_changed, 0);
+  EXPECT_EQ(again.batches, 0);
+}
+
+TEST(api_plan, moves_are_told_apart_by_link) {
+  question q(2, 32, 8, 5);
+  const topology_handle pairs = nodes_of(8, 2);
+  const ballast_plan_summary alone = summary_of(q.make());
+  EXPECT_GT(alone.moves, 0);
+  EXPECT_EQ(alone.moves_by_link[BALLAST_LINK_REMOTE], 0) << "without a topology all ranks are on one node";
+  q.request.topology = pairs.get();
+  const ballast_plan_summary spread = summary_of(q.make());
+  EXPECT_GT(spread.moves_by_link[BALLAST_LINK_REMOTE], 0);
+  for (const ballast_plan_summary& s : {alone, spread}) {
+    std::int64_t across = 0;
+    for (int c = BALLAST_LINK_ISLAND; c < BALLAST_LINK_CLASSES; ++c) across += s.moves_by_link[c];
+    // What its rank does not hold crosses a link; detours and copies inside a rank come on top.
+    EXPECT_GE(across, s.moves);
+  }
+}
+
+TEST(api_plan, limits_bind) {
+  question q(4, 32, 4, 9);
+  ASSERT_GT(summary_of(q.make()).moves, 0);
+  q.request.max_moves = 0;
+  EXPECT_EQ(summary_of(q.make()).moves, 0);
+  q.request.max_moves = -1;
+  q.request.expert_bytes = 1000;
+  q.request.max_bytes = 999;
+  EXPECT_EQ(summary_of(q.make()).moves, 0);
+  q.request.max_bytes = 1000000;
+  EXPECT_GT(summary_of(q.make()).moves, 0);
+}
+
+TEST(api_plan, loads_of_zero_are_balanced) {
+  question q(2, 8, 4, 3);
+  std::fill(q.loads.begin(), q.loads.end(), 0);
+  const ballast_plan_summary s = summary_of(q.make());
+  EXPECT_EQ(s.balance_before, 1);
+  EXPECT_EQ(s.balance_after, 1);
+  EXPECT_EQ(s.balance_bound, 1);
+  EXPECT_EQ(s.gap, 0);
+  EXPECT_EQ(s.moves, 0);
+}
+
+TEST(api_plan, fields_out_of_range_are_named) {
+  constexpr std::int64_t past_many = (std::int64_t{1} << 62) + 1;
+  const auto refused = [](auto&& change) {
+    question q(2, 8, 4, 3);
+    change(q);
+    return q.refusal();
+  };
+  EXPECT_EQ(refused([](auto&) {}), "accepted");
+  EXPECT_EQ(refused([](auto& q) { q.request.layers = 0; }), "layers is 0, expected 1 to 4096");
+  EXPECT_EQ(refused([](auto& q) { q.request.layers = 4097; }), "layers is 4097, expected 1 to 4096");
+  EXPECT_EQ(refused([](auto& q) { q.request.experts = -3; }), "experts is -3, expected 1 to 65536");
+  EXPECT_EQ(refused([](auto& q) { q.request.experts = 65537; }), "experts is 65537, expected 1 to 65536");
+  EXPECT_EQ(refused([](auto& q) { q.request.ranks = 0; }), "ranks is 0, expected 1 to 16384");
+  EXPECT_EQ(refused([](auto& q) { q.request.ranks = 16385; }), "ranks is 16385, expected 1 to 16384");
+  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 0; }), "slots_per_rank is 0, expected 1 to 1024");
+  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 1025; }), "slots_per_rank is 1025, expected 1 to 1024");
+  EXPECT_EQ(refused([](auto& q) { q.request.groups = 0; }), "groups is 0, expected 1 to 8");
+  EXPECT_EQ(refused([](auto& q) { q.request.groups = 9; }), "groups is 9, expected 1 to 8");
+  EXPECT_EQ(refused([](auto& q) { q.request.threads = 0; }), "threads is 0, expected 1 to 256");
+  EXPECT_EQ(refused([](auto& q) { q.request.threads = 257; }), "threads is 257, expected 1 to 256");
+  EXPECT_EQ(refused([](auto& q) { q.request.max_moves = -2; }), "max_moves is -2, expected -1 to 4611686018427387904");
+  EXPECT_EQ(refused([](auto& q) { q.request.max_bytes = past_many; }),
+            "max_bytes is 4611686018427387905, expected -1 to 4611686018427387904");
+  EXPECT_EQ(refused([](auto& q) { q.request.expert_bytes = -1; }), "expert_bytes is -1, expected 0 to 70368744177664");
+  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 1; }), "slots_per_rank 1 on 4 ranks are 4 slots, fewer than 8 experts");
+  EXPECT_EQ(refused([](auto& q) { q.request.loads = nullptr; }), "loads is NULL");
+  EXPECT_EQ(refused([](auto& q) { q.request.policy = "best"; }), "policy: best is unknown");
+  EXPECT_EQ(refused([](auto& q) { q.loads[9] = -1; }), "loads: layer 1 expert 1: -1 is negative");
+  EXPECT_EQ(refused([](auto& q) { q.loads[9] = past_many; }), "loads: layer 1 expert 1: 4611686018427387905 is above 2^62");
+  EXPECT_EQ(refused([](auto& q) { q.loads[8] = q.loads[9] = std::int64_t{1} << 61; q.loads[10] = 1 ; }).find("loads: layer 1 expert"), 0u);
+  const topology_handle three = nodes_of(3, 1);
+  EXPECT_EQ(refused([&](auto& q) { q.request.topology = three.get(); }), "topology has 3 ranks, the request 4");
+}
+
+TEST(api_plan, placements_and_shares_are_refused_by_layer_and_slot) {
+  question q(1, 3, 2, 2);
+  std::vector<std::int32_t> experts = {0, 1, 2, 0};
+  std::vector<std::int32_t> shares = {65536, 65536, 65536, 0};
+  q.request.placement = experts.data();
+  q.request.shares = shares.data();
+  EXPECT_EQ(q.refusal(), "accepted");
+  experts[3] = 3;
+  EXPECT_EQ(q.refusal(), "placement: layer 0, slot 3 holds expert 3, expected -1 to 2");
+  experts[3] = -2;
+  EXPECT_EQ(q.refusal(), "placement: layer 0, slot 3 holds expert -2, expected -1 to 2");
+  experts[3] = -1;
+  EXPECT_EQ(q.refusal(), "accepted");
+  shares[3] = 5;
+  EXPECT_EQ(q.refusal(), "placement: layer 0 slot 3: share 5 of an empty slot is not 0");
+  shares = {65536, 65535, 65536, 0};
+  EXPECT_EQ(q.refusal(), "placement: layer 0 expert 1: shares sum to 65535, not to 65536");
+  experts = {0, 1, 0, 1};
+  EXPECT_EQ(q.refusal().find("placement: layer 0 "), 0u);
+  q.request.placement = nullptr;
+  EXPECT_EQ(q.refusal(), "shares are given without a placement");
+}
+
+TEST(api_plan, null_and_structs_of_unknown_size_are_refused) {
+  question q(1, 3, 2, 2);
+  ballast_plan* none = nullptr;
+  EXPECT_EQ(ballast_plan_create(nullptr, &none), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_STREQ(ballast_last_error(), "request is NULL");
+  EXPECT_EQ(ballast_plan_create(&q.request, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_STREQ(ballast_last_error(), "plan is NULL");
+  for (const std::size_t size : {std::size_t{0}, sizeof(q.request) - 1, sizeof(q.request) + 1}) {
+    q.request.struct_size = size;
+    EXPECT_EQ(q.refusal().find("request.struct_size is " + std::to_string(size)), 0u);
+  }
+  q.request.struct_size = sizeof(q.request);
+  const plan_handle plan = q.make();
+  ballast_plan_summary summary = {};
+  ballast_plan_layer layer = {};
+  summary.moves = layer.moves = 77;
+  EXPECT_EQ(ballast_plan_summarise(nullptr, &summary), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_STREQ(ballast_last_error(), "plan is NULL");
+  EXPECT_EQ(ballast_plan_summarise(plan.get(), nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_STREQ(ballast_last_error(), "summary is NULL");
+  EXPECT_EQ(ballast_plan_summarise(plan.get(), &summary), BALLAST_ERROR_INVALID_ARGUMENT) << "struct_size is 0";
+  EXPECT_EQ(ballast_plan_layer_summary(nullptr, 0, &layer), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(ballast_plan_layer_summary(plan.get(), 0, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(ballast_plan_layer_summary(plan.get(), 0, &layer), BALLAST_ERROR_INVALID_ARGUMENT) << "struct_size is 0";
+  layer.struct_size = sizeof(layer);
+  for (const int wrong : {-1, 1}) {
+    EXPECT_EQ(ballast_plan_layer_summary(plan.get(), wrong, &layer), BALLAST_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(std::string(ballast_last_error()), "layer " + std::to_string(wrong) + " is not in 0..0");
+  }
+  EXPECT_EQ(summary.moves + layer.moves, 154);
+  EXPECT_EQ(ballast_plan_placement(nullptr, nullptr, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(ballast_plan_placement(plan.get(), nullptr, nullptr), BALLAST_OK);
+}
+
+}  // namespace
+}  // namespace ballast::testing
