@@ -4,7 +4,8 @@
 namespace ballast {
 
 void add_bench_command(CLI::App& program, command_body& run) {
-  CLI::App* bench = program.add_subcommand("bench", "Time the parts of Ballast, and check what they did in the same run.");
+  CLI::App* bench = program.add_subcommand(
+      "bench", "Time the parts of Ballast, and check what they did in the same run.");
   bench->require_subcommand(1);
   add_plan_bench(*bench, run);
   add_step_bench(*bench, run);
@@ -12,7 +13,8 @@ void add_bench_command(CLI::App& program, command_body& run) {
   add_record_bench(*bench, run);
   add_route_bench(*bench, run);
   bench->footer(
-      "Examples:\n  ballast bench plan --shapes dsv3_ep32_288_glob\n  mpirun -np 2 ballast bench exchange --json exchange.json");
+      "Examples:\n  ballast bench plan --shapes dsv3_ep32_288_glob\n  mpirun -np 2 ballast bench "
+      "exchange --json exchange.json");
 }
 
 }  // namespace ballast

@@ -19,13 +19,24 @@ constexpr const char* schema = "ballast.placement/1";
   throw std::invalid_argument(path + ": " + why);
 }
 
+// A whole number in [least, most]; JSON's may be signed, unsigned or neither.
+bool read_number(const nlohmann::json& number, std::int64_t least, std::int64_t most, std::int32_t& value) {
+  if (!number.is_number_integer()) return false;
+  if (number.is_number_unsigned() && number.get<std::uint64_t>() > static_cast<std::uint64_t>(most)) return false;
+  const auto wide = number.get<std::int64_t>();
+  if (wide < least || wide > most) return false;
+  value = static_cast<std::int32_t>(wide);
+  return true;
+}
+
 std::int32_t read_count(const nlohmann::json& document, const std::string& path, const char* field, std::int64_t most) {
   const auto it = document.find(field);
   if (it == document.end()) reject(path, fmt::format("{} is missing", field));
-  if (!it->is_number_integer()) reject(path, fmt::format("{} is {}, expected a whole number", field, it->dump().substr(0, 40)));
-  const auto value = it->get<std::int64_t>();
-  if (value < 1 || value > most) reject(path, fmt::format("{} is {}, expected 1 to {}", field, value, most));
-  return static_cast<std::int32_t>(value);
+  std::int32_t value = 0;
+  if (!read_number(*it, 1, most, value)) {
+    reject(path, fmt::format("{} is {}, expected 1 to {}", field, it->dump().substr(0, 40), most));
+  }
+  return value;
 }
 
 std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std::string& path, const char* field,
@@ -37,7 +48,6 @@ std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std:
     reject(path, fmt::format("{} has {} rows, expected {} (layers)", field, it->is_array() ? it->size() : 0, shape.layers));
   }
   std::vector<std::int32_t> values;
-  values.reserve(slots * shape.layers);
   for (std::size_t layer = 0; layer < it->size(); ++layer) {
     const nlohmann::json& row = (*it)[layer];
     if (!row.is_array() || row.size() != slots) {
@@ -45,10 +55,11 @@ std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std:
                                row.is_array() ? row.size() : 0, slots));
     }
     for (std::size_t s = 0; s < slots; ++s) {
-      if (!row[s].is_number_integer() || row[s].get<std::int64_t>() < least || row[s].get<std::int64_t>() > most) {
+      std::int32_t value = 0;
+      if (!read_number(row[s], least, most, value)) {
         reject(path, fmt::format("{}[{}][{}] is {}, expected {} to {}", field, layer, s, row[s].dump().substr(0, 40), least, most));
       }
-      values.push_back(row[s].get<std::int32_t>());
+      values.push_back(value);
     }
   }
   return values;
@@ -73,14 +84,19 @@ placement_file read_placement_file(const std::string& path) {
   }
   const nlohmann::json document = nlohmann::json::parse(text, nullptr, false);
   if (document.is_discarded() || !document.is_object()) reject(path, "is not a JSON object");
-  if (document.value("schema", nlohmann::json()) != schema) reject(path, fmt::format("schema is not {}", schema));
+  if (const nlohmann::json found = document.value("schema", nlohmann::json()); found != schema) {
+    reject(path, fmt::format("schema is {}, expected \"{}\"", found.dump().substr(0, 40), schema));
+  }
 
   placement_file file;
   file.layers = read_count(document, path, "layers", 4096);
   file.experts = read_count(document, path, "experts", 65536);
   file.ranks = read_count(document, path, "ranks", 16384);
   file.slots_per_rank = read_count(document, path, "slots_per_rank", 2048);
-  if (const auto model = document.find("model"); model != document.end() && model->is_string()) file.model = *model;
+  if (const auto model = document.find("model"); model != document.end()) {
+    if (!model->is_string()) reject(path, fmt::format("model is {}, expected a text", model->dump().substr(0, 40)));
+    file.model = *model;
+  }
   file.experts_of_slots = read_matrix(document, path, "placement", file, -1, file.experts - 1);
   file.shares = read_matrix(document, path, "shares", file, 0, 65536);
   return file;

@@ -1,6 +1,7 @@
 #pragma once
-// The subcommands of `ballast bench`. Each times one part of Ballast through its public interface, checks in the same run that
-// what it timed was right, and times a plain way of doing the same beside it.
+// The subcommands of `ballast bench`. Each times one part of Ballast through its public interface,
+// checks in the same run that what it timed was right, and times a plain way of doing the same
+// beside it.
 
 #include <CLI/CLI.hpp>
 

@@ -10,7 +10,8 @@ constexpr std::size_t expert_bytes = 16;
 }  // namespace
 
 weightless_model::weightless_model(const mpi_session& mpi, ballast_config config)
-    : weights_(1, config.slots_per_rank + config.spare_rows, {expert_bytes}, weight_content::bytes) {
+    : weights_(1, config.slots_per_rank + config.spare_rows, {expert_bytes},
+               weight_content::bytes) {
   config.layers = 1;
   ballast_context* context = nullptr;
   check(ballast_create(&config, mpi.comm(), &context));
@@ -25,7 +26,8 @@ weightless_model::weightless_model(const mpi_session& mpi, ballast_config config
 
 int repetitions_for(std::int64_t ids) {
   constexpr std::int64_t ids_per_case = 200'000'000;
-  return static_cast<int>(std::clamp<std::int64_t>(ids_per_case / std::max<std::int64_t>(ids, 1), 5, 1000));
+  return static_cast<int>(
+      std::clamp<std::int64_t>(ids_per_case / std::max<std::int64_t>(ids, 1), 5, 1000));
 }
 
 }  // namespace ballast

@@ -1,5 +1,6 @@
 #pragma once
-// What the benchmarks of recording and routing share: made-up router choices, and a context that holds next to no weights.
+// What the benchmarks of recording and routing share: made-up router choices, and a context that
+// holds next to no weights.
 
 #include <cstdint>
 #include <vector>
@@ -14,8 +15,8 @@ struct id_shape {
   std::int32_t experts = 0;
 };
 
-/// [tokens][columns] ids, int32 or int64; a low id is more likely than a high one (density proportional to 1 / sqrt(id)), as
-/// popular experts are. The same for the same seed.
+/// [tokens][columns] ids, int32 or int64; a low id is more likely than a high one (density
+/// proportional to 1 / sqrt(id)), as popular experts are. The same for the same seed.
 template <typename Id>
 std::vector<Id> make_router_ids(const id_shape& shape, std::uint64_t seed) {
   std::vector<Id> ids(static_cast<std::size_t>(shape.tokens) * shape.columns);

@@ -6,7 +6,8 @@
 namespace ballast {
 namespace {
 
-// Long enough that no epoch is still in flight at the next trigger, and a few milliseconds of idle steps.
+// Long enough that no epoch is still in flight at the next trigger, and a few milliseconds of idle
+// steps.
 constexpr std::int64_t interval = 1 << 18;
 
 replay_shape to_replay_shape(const moving_model_shape& shape, int ranks) {
@@ -16,19 +17,23 @@ replay_shape to_replay_shape(const moving_model_shape& shape, int ranks) {
   r.slots_per_rank = (shape.experts + shape.experts / 2 + ranks - 1) / ranks;
   r.rows_per_rank = r.slots_per_rank + shape.spare_rows;
   r.tensor_bytes = shape.tensor_bytes;
-  r.expert_bytes = static_cast<std::int64_t>(std::accumulate(shape.tensor_bytes.begin(), shape.tensor_bytes.end(), std::size_t{0}));
+  r.expert_bytes = static_cast<std::int64_t>(
+      std::accumulate(shape.tensor_bytes.begin(), shape.tensor_bytes.end(), std::size_t{0}));
   return r;
 }
 
 replay_weights allocate(const mpi_session& mpi, const replay_shape& shape) {
   std::optional<replay_weights> weights;
-  together(mpi, [&] { weights.emplace(shape.layers, shape.rows_per_rank, shape.tensor_bytes, weight_content::bytes); });
+  together(mpi, [&] {
+    weights.emplace(shape.layers, shape.rows_per_rank, shape.tensor_bytes, weight_content::bytes);
+  });
   return std::move(*weights);
 }
 
 }  // namespace
 
-moving_model::moving_model(const mpi_session& mpi, const moving_model_shape& shape, ballast_config config)
+moving_model::moving_model(const mpi_session& mpi, const moving_model_shape& shape,
+                           ballast_config config)
     : mpi_(mpi), shape_(to_replay_shape(shape, mpi.size())), weights_(allocate(mpi, shape_)) {
   config.layers = shape_.layers;
   config.experts = shape_.experts;
@@ -43,13 +48,15 @@ moving_model::moving_model(const mpi_session& mpi, const moving_model_shape& sha
   load_and_start(mpi, context, shape_, weights_);
 }
 
-// Loads rise within the hot half: the single replicas that meet them are out of balance, two replicas each are not.
+// Loads rise within the hot half: the single replicas that meet them are out of balance, two
+// replicas each are not.
 void moving_model::record_other_half() {
   const std::int32_t half = shape_.experts / 2;
   const std::int32_t first_hot = windows_++ % 2 == 0 ? half : 0;
   std::vector<std::int64_t> loads(static_cast<std::size_t>(shape_.experts), 1000);
   for (std::int32_t k = 0; k < half; ++k) loads[first_hot + k] = 2000 + 2000 * k / half;
-  for (std::int32_t layer = 0; layer < shape_.layers; ++layer) check(ballast_record_counts(context_.get(), layer, loads.data()));
+  for (std::int32_t layer = 0; layer < shape_.layers; ++layer)
+    check(ballast_record_counts(context_.get(), layer, loads.data()));
 }
 
 std::int64_t moving_model::wrong_bytes() const {

@@ -1,7 +1,8 @@
 #pragma once
-// A small model whose experts move in every epoch. Half as many slots again as experts: the hot half of the experts has two
-// replicas, and which half is hot changes from window to window, so the second replicas of one half give way to those of the
-// other. Weights follow from layer, expert and offset, so every byte can be checked where it arrives.
+// A small model whose experts move in every epoch. Half as many slots again as experts: the hot
+// half of the experts has two replicas, and which half is hot changes from window to window, so the
+// second replicas of one half give way to those of the other. Weights follow from layer, expert and
+// offset, so every byte can be checked where it arrives.
 
 #include <cstdint>
 #include <vector>
@@ -19,8 +20,8 @@ struct moving_model_shape {
 
 class moving_model {
  public:
-  /// Collective. `config`: what differs from the defaults; shape, policy, interval and thresholds are set here. Fills the rows
-  /// and starts.
+  /// Collective. `config`: what differs from the defaults; shape, policy, interval and thresholds
+  /// are set here. Fills the rows and starts.
   moving_model(const mpi_session& mpi, const moving_model_shape& shape, ballast_config config);
 
   ballast_context* context() const { return context_.get(); }

@@ -73,7 +73,8 @@ std::vector<std::int32_t> plain_hierarchical_greedy(std::span<const std::int64_t
   std::vector<replica> heaviest_first;
   for (int group = 0; group < groups; ++group) {
     double load = 0;
-    for (const std::int64_t l : loads.subspan(group * group_size, group_size)) load += static_cast<double>(l);
+    for (const std::int64_t l : loads.subspan(group * group_size, group_size))
+      load += static_cast<double>(l);
     heaviest_first.push_back({load, group});
   }
   std::stable_sort(heaviest_first.begin(), heaviest_first.end(),
@@ -83,7 +84,8 @@ std::vector<std::int32_t> plain_hierarchical_greedy(std::span<const std::int64_t
   for (const replica& group : heaviest_first) {
     int best = -1;
     for (int node = 0; node < nodes; ++node) {
-      const bool full = experts_of_node[node].size() == loads.size() / static_cast<std::size_t>(nodes);
+      const bool full =
+          experts_of_node[node].size() == loads.size() / static_cast<std::size_t>(nodes);
       if (!full && (best < 0 || node_load[node] < node_load[best])) best = node;
     }
     node_load[best] += group.load;

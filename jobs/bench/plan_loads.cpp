@@ -34,11 +34,14 @@ using reshape = void (*)(std::span<std::int64_t> loads, int layer, double parame
 void zipf(std::span<std::int64_t> loads, int, double exponent) {
   std::vector<std::size_t> order(loads.size());
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order, [&](std::size_t a, std::size_t b) { return loads[a] > loads[b]; });
+  std::ranges::stable_sort(order,
+                           [&](std::size_t a, std::size_t b) { return loads[a] > loads[b]; });
   double sum = 0;
-  for (std::size_t k = 1; k <= order.size(); ++k) sum += std::pow(static_cast<double>(k), -exponent);
+  for (std::size_t k = 1; k <= order.size(); ++k)
+    sum += std::pow(static_cast<double>(k), -exponent);
   for (std::size_t k = 0; k < order.size(); ++k) {
-    loads[order[k]] = std::llround(tokens_per_layer * std::pow(static_cast<double>(k + 1), -exponent) / sum);
+    loads[order[k]] =
+        std::llround(tokens_per_layer * std::pow(static_cast<double>(k + 1), -exponent) / sum);
   }
 }
 
@@ -102,7 +105,8 @@ std::span<const std::string_view> load_family_names() { return family_names; }
 layer_loads make_plan_loads(const plan_shape& shape, std::string_view family, std::uint64_t seed) {
   const auto found = std::ranges::find(families, family, &load_family::name);
   if (found == families.end()) {
-    throw std::invalid_argument(fmt::format("family {} is unknown; known: {}", family, fmt::join(family_names, ", ")));
+    throw std::invalid_argument(
+        fmt::format("family {} is unknown; known: {}", family, fmt::join(family_names, ", ")));
   }
   generator_spec spec;
   spec.model = shape.model;
@@ -117,7 +121,9 @@ layer_loads make_plan_loads(const plan_shape& shape, std::string_view family, st
   source->counts(0, made.loads);
   if (found->change == nullptr) return made;
   for (int layer = 0; layer < made.layers; ++layer) {
-    found->change(std::span(made.loads).subspan(static_cast<std::size_t>(layer) * made.experts, made.experts), layer, found->parameter);
+    found->change(
+        std::span(made.loads).subspan(static_cast<std::size_t>(layer) * made.experts, made.experts),
+        layer, found->parameter);
   }
   return made;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The cases of `ballast bench plan`: shapes of public models on clusters, and families of loads. Names are those of the comparison
-// of published planners that the figures are held against.
+// The cases of `ballast bench plan`: shapes of public models on clusters, and families of loads.
+// Names are those of the comparison of published planners that the figures are held against.
 
 #include <cstdint>
 #include <span>
@@ -29,9 +29,10 @@ struct layer_loads {
   std::vector<std::int64_t> loads;  ///< [layers][experts]
 };
 
-/// One window of 2^20 routed tokens per layer (before `group`, `hot30`, `zeros` and the zipf families reshape it). Families: lognN with
-/// sigma N, gamma0.8 with that cv, zipfN with exponent N, `group` with two hot groups of experts, `uniform`, `hot30` with one expert
-/// that has 30 % of the load, `zeros` with 8 % idle experts. Throws std::invalid_argument naming an unknown family.
+/// One window of 2^20 routed tokens per layer (before `group`, `hot30`, `zeros` and the zipf
+/// families reshape it). Families: lognN with sigma N, gamma0.8 with that cv, zipfN with exponent
+/// N, `group` with two hot groups of experts, `uniform`, `hot30` with one expert that has 30 % of
+/// the load, `zeros` with 8 % idle experts. Throws std::invalid_argument naming an unknown family.
 layer_loads make_plan_loads(const plan_shape& shape, std::string_view family, std::uint64_t seed);
 
 }  // namespace ballast

@@ -1,8 +1,9 @@
-// `ballast bench record`: how fast the choices of the router are counted, beside a plain loop, a read and a copy of the same
-// bytes in the same run.
+// `ballast bench record`: how fast the choices of the router are counted, beside a plain loop, a
+// read and a copy of the same bytes in the same run.
 //
-// The counts stay inside Ballast, so they are checked by the digest of an epoch, which covers every count of the window: a second
-// context is given the sums of the plain loop (ballast_record_counts), and both must report the same digest and the same tokens.
+// The counts stay inside Ballast, so they are checked by the digest of an epoch, which covers every
+// count of the window: a second context is given the sums of the plain loop
+// (ballast_record_counts), and both must report the same digest and the same tokens.
 #include <fmt/format.h>
 
 #include <cinttypes>
@@ -21,7 +22,8 @@ namespace {
 
 struct record_bench_options {
   bench_output output;
-  std::vector<std::string> cases = {"128x8/256", "8192x8/64", "8192x8/256", "65536x8/256", "65536x8/512", "2097152x8/256"};
+  std::vector<std::string> cases = {"128x8/256",   "8192x8/64",   "8192x8/256",
+                                    "65536x8/256", "65536x8/512", "2097152x8/256"};
   std::vector<std::string> types = {"int32", "int64"};
 };
 
@@ -35,10 +37,14 @@ struct window_report {
 id_shape parse_shape(const std::string& text) {
   id_shape shape;
   int used = 0;
-  const int fields = std::sscanf(text.c_str(), "%" SCNd64 "x%" SCNd32 "/%" SCNd32 "%n", &shape.tokens, &shape.columns, &shape.experts, &used);
-  const bool good = fields == 3 && used == static_cast<int>(text.size()) && shape.tokens >= 1 && shape.tokens <= (1 << 26) && shape.columns >= 1 &&
-                    shape.columns <= 64 && shape.experts >= 1 && shape.experts <= 65536;
-  if (!good) throw job_error(exit_code::usage, fmt::format("--cases {}: expected TOKENSxK/EXPERTS, e.g. 8192x8/256", text));
+  const int fields = std::sscanf(text.c_str(), "%" SCNd64 "x%" SCNd32 "/%" SCNd32 "%n",
+                                 &shape.tokens, &shape.columns, &shape.experts, &used);
+  const bool good = fields == 3 && used == static_cast<int>(text.size()) && shape.tokens >= 1 &&
+                    shape.tokens <= (1 << 26) && shape.columns >= 1 && shape.columns <= 64 &&
+                    shape.experts >= 1 && shape.experts <= 65536;
+  if (!good)
+    throw job_error(exit_code::usage,
+                    fmt::format("--cases {}: expected TOKENSxK/EXPERTS, e.g. 8192x8/256", text));
   return shape;
 }
 
@@ -75,7 +81,8 @@ void count_plainly(const std::vector<Id>& ids, std::vector<std::int64_t>& counts
 
 template <typename Id>
 void measure(const mpi_session& mpi, const id_shape& shape, bench_table& table) {
-  const std::vector<Id> ids = make_router_ids<Id>(shape, 1 + static_cast<std::uint64_t>(mpi.rank()));
+  const std::vector<Id> ids =
+      make_router_ids<Id>(shape, 1 + static_cast<std::uint64_t>(mpi.rank()));
   const ballast_ids call = to_call(ids, shape);
   const std::size_t bytes = ids.size() * sizeof(Id);
   std::vector<std::byte> copied(bytes);
@@ -86,7 +93,8 @@ void measure(const mpi_session& mpi, const id_shape& shape, bench_table& table) 
   std::uint64_t sum = 0;
   ballast_status status = BALLAST_OK;
   MPI_Barrier(mpi.comm());
-  for (int round = -1; round < repetitions; ++round) {  // the first is not timed, but counted by both
+  for (int round = -1; round < repetitions;
+       ++round) {  // the first is not timed, but counted by both
     if (round == 0) t = {};
     t.record.add(seconds_of([&] { status = ballast_record(model.context(), 0, &call); }));
     check(status);
@@ -98,16 +106,22 @@ void measure(const mpi_session& mpi, const id_shape& shape, bench_table& table) 
   check(ballast_record_counts(expected.context(), 0, counts.data()));
   std::int64_t wrong = close_window(model.context()) != close_window(expected.context());
   wrong += std::memcmp(copied.data(), ids.data(), bytes) != 0;
-  wrong += sum != static_cast<std::uint64_t>(repetitions + 1) * std::accumulate(ids.begin(), ids.end(), std::uint64_t{0});
+  wrong += sum != static_cast<std::uint64_t>(repetitions + 1) *
+                      std::accumulate(ids.begin(), ids.end(), std::uint64_t{0});
 
   double slowest[] = {t.record.median(), t.plain.median(), t.read.median(), t.copy.median()};
   MPI_Allreduce(MPI_IN_PLACE, slowest, 4, MPI_DOUBLE, MPI_MAX, mpi.comm());
   MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT64_T, MPI_SUM, mpi.comm());
-  const auto gb_per_s = [&](double seconds) { return seconds > 0 ? static_cast<double>(bytes) / seconds / 1e9 : 0.0; };
-  table.add({shape.tokens, std::int64_t{shape.columns}, std::int64_t{shape.experts}, std::string(sizeof(Id) == 8 ? "int64" : "int32"),
-             static_cast<double>(bytes) / (1 << 20), slowest[0] * 1e6, slowest[0] * 1e9 / static_cast<double>(ids.size()), gb_per_s(slowest[0]),
-             gb_per_s(slowest[1]), gb_per_s(slowest[2]), gb_per_s(slowest[3]), slowest[0] > 0 ? slowest[1] / slowest[0] : 0.0},
-            wrong);
+  const auto gb_per_s = [&](double seconds) {
+    return seconds > 0 ? static_cast<double>(bytes) / seconds / 1e9 : 0.0;
+  };
+  table.add(
+      {shape.tokens, std::int64_t{shape.columns}, std::int64_t{shape.experts},
+       std::string(sizeof(Id) == 8 ? "int64" : "int32"), static_cast<double>(bytes) / (1 << 20),
+       slowest[0] * 1e6, slowest[0] * 1e9 / static_cast<double>(ids.size()), gb_per_s(slowest[0]),
+       gb_per_s(slowest[1]), gb_per_s(slowest[2]), gb_per_s(slowest[3]),
+       slowest[0] > 0 ? slowest[1] / slowest[0] : 0.0},
+      wrong);
 }
 
 exit_code run_record_bench(const mpi_session& mpi, const record_bench_options& options) {
@@ -127,7 +141,8 @@ exit_code run_record_bench(const mpi_session& mpi, const record_bench_options& o
                      {"memcpy", "GB/s", "memcpy_gb_per_s", 7, 2},
                      {"plain/rec", "time", "plain_time_over_record_time", 9, 2}});
   table.parameter("ids", "skewed; the same every time, so in a cache if they fit one");
-  table.parameter("GB/s", "bytes of ids / median time of the slowest rank; memcpy reads and writes them");
+  table.parameter("GB/s",
+                  "bytes of ids / median time of the slowest rank; memcpy reads and writes them");
   table.ranks(mpi);
   for (const id_shape& shape : shapes) {
     for (const std::string& type : options.types) {
@@ -147,15 +162,24 @@ exit_code run_record_bench(const mpi_session& mpi, const record_bench_options& o
 
 void add_record_bench(CLI::App& bench, command_body& run) {
   auto o = std::make_shared<record_bench_options>();
-  CLI::App* record = bench.add_subcommand("record", "Speed of ballast_record, beside a plain loop and a read of the same bytes.");
-  record->add_option("--cases", o->cases, "TOKENSxK/EXPERTS, with commas between")->delimiter(',')->capture_default_str();
-  record->add_option("--types", o->types, "int32, int64")->delimiter(',')->check(CLI::IsMember({"int32", "int64"}))->capture_default_str();
+  CLI::App* record = bench.add_subcommand(
+      "record", "Speed of ballast_record, beside a plain loop and a read of the same bytes.");
+  record->add_option("--cases", o->cases, "TOKENSxK/EXPERTS, with commas between")
+      ->delimiter(',')
+      ->capture_default_str();
+  record->add_option("--types", o->types, "int32, int64")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"int32", "int64"}))
+      ->capture_default_str();
   add_output_options(*record, o->output);
   record->footer(
-      "#wrong: 1 for counts that differ from the plain loop's in any expert, for a wrong copy and for a wrong sum.\n"
+      "#wrong: 1 for counts that differ from the plain loop's in any expert, for a wrong copy and "
+      "for a wrong sum.\n"
       "Example:\n  ballast bench record --cases 8192x8/256,65536x8/384 --json record.json");
   record->callback([&run, o] {
-    run = [o] { return run_mpi_job([&](const mpi_session& mpi) { return run_record_bench(mpi, *o); }); };
+    run = [o] {
+      return run_mpi_job([&](const mpi_session& mpi) { return run_record_bench(mpi, *o); });
+    };
   });
 }
 

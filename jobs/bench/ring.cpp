@@ -14,12 +14,16 @@ std::byte content_of(int rank) { return static_cast<std::byte>(rank % 251 + 1); 
 
 }  // namespace
 
-bare_ring::bare_ring(const mpi_session& mpi, std::size_t rows, std::vector<std::size_t> tensor_bytes)
-    : mpi_(mpi), rows_(std::max<std::size_t>(rows / 2 * 2, 2)), tensor_bytes_(std::move(tensor_bytes)) {
+bare_ring::bare_ring(const mpi_session& mpi, std::size_t rows,
+                     std::vector<std::size_t> tensor_bytes)
+    : mpi_(mpi),
+      rows_(std::max<std::size_t>(rows / 2 * 2, 2)),
+      tensor_bytes_(std::move(tensor_bytes)) {
   stride_ = std::accumulate(tensor_bytes_.begin(), tensor_bytes_.end(), std::size_t{0});
   together(mpi, [&] {
     for (const std::size_t bytes : tensor_bytes_) {
-      if (bytes > std::size_t{std::numeric_limits<int>::max()}) throw std::invalid_argument("a tensor of the ring is 2 GiB or more");
+      if (bytes > std::size_t{std::numeric_limits<int>::max()})
+        throw std::invalid_argument("a tensor of the ring is 2 GiB or more");
     }
     memory_.assign(rows_ * stride_, content_of(mpi.rank()));
   });

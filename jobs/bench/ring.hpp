@@ -1,6 +1,7 @@
 #pragma once
-// What MPI gives without Ballast: every rank sends messages to the next rank and receives as many from the one before, one of
-// each at a time, between rows of a memory as large as the weights that Ballast moves. The yardstick of `ballast bench exchange`.
+// What MPI gives without Ballast: every rank sends messages to the next rank and receives as many
+// from the one before, one of each at a time, between rows of a memory as large as the weights that
+// Ballast moves. The yardstick of `ballast bench exchange`.
 
 #include <cstddef>
 #include <cstdint>
@@ -15,7 +16,8 @@ class bare_ring {
   /// Collective. `rows` rows, each of one expert's tensors; all pages are touched.
   bare_ring(const mpi_session& mpi, std::size_t rows, std::vector<std::size_t> tensor_bytes);
 
-  /// Collective. Seconds of the slowest rank for `experts` experts, a message per tensor; walks on through the rows from call to call.
+  /// Collective. Seconds of the slowest rank for `experts` experts, a message per tensor; walks on
+  /// through the rows from call to call.
   double run(std::int64_t experts);
 
   /// Local. Bytes that are not those of the rank before, over all rows received since construction.

@@ -30,8 +30,10 @@ class samples {
   double quantile(double part) const {
     if (values_.empty()) return 0;
     std::vector<double> sorted = values_;
-    const auto index = static_cast<std::size_t>(part * static_cast<double>(sorted.size() - 1) + 0.5);
-    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(index), sorted.end());
+    const auto index =
+        static_cast<std::size_t>(part * static_cast<double>(sorted.size() - 1) + 0.5);
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(index),
+                     sorted.end());
     return sorted[index];
   }
 

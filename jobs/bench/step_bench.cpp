@@ -36,7 +36,8 @@ moving_model_shape shape_of(const step_bench_options& options) {
 }
 
 // Quantiles in us, the largest of any rank; the calls are this rank's.
-void add_row(const mpi_session& mpi, bench_table& table, const std::string& state, std::int64_t calls, const samples& us, std::int64_t wrong) {
+void add_row(const mpi_session& mpi, bench_table& table, const std::string& state,
+             std::int64_t calls, const samples& us, std::int64_t wrong) {
   double q[] = {us.min(), us.median(), us.quantile(0.99), us.max()};
   MPI_Allreduce(MPI_IN_PLACE, q, 4, MPI_DOUBLE, MPI_MAX, mpi.comm());
   MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT64_T, MPI_SUM, mpi.comm());
@@ -66,17 +67,21 @@ void measure_idle(const mpi_session& mpi, const step_bench_options& options, ben
   counters.struct_size = sizeof(counters);
   check(ballast_read_counters(context, &counters));
   const std::int64_t expected = std::int64_t{calls_per_batch} * (options.batches + 1);
-  const std::int64_t wrong = (last.step != expected) + (last.phase != BALLAST_PHASE_IDLE) + (last.tables_changed != 0) + (counters.epochs != 0);
+  const std::int64_t wrong = (last.step != expected) + (last.phase != BALLAST_PHASE_IDLE) +
+                             (last.tables_changed != 0) + (counters.epochs != 0);
   add_row(mpi, table, "idle", std::int64_t{calls_per_batch} * options.batches, us, wrong);
 }
 
-// Every call from the trigger to the close of an epoch, by the phase it ends in; the close counts to the phase before.
-void measure_in_flight(const mpi_session& mpi, const step_bench_options& options, bench_table& table) {
+// Every call from the trigger to the close of an epoch, by the phase it ends in; the close counts
+// to the phase before.
+void measure_in_flight(const mpi_session& mpi, const step_bench_options& options,
+                       bench_table& table) {
   moving_model model(mpi, shape_of(options), config_of(options));
   samples by_phase[std::size(phase_names)];
   samples all;
   std::int64_t wrong = 0;
-  const int expected = mpi.size() == 1 ? BALLAST_OUTCOME_UNCHANGED : BALLAST_OUTCOME_COMMITTED;  // alone, nothing can move
+  const int expected = mpi.size() == 1 ? BALLAST_OUTCOME_UNCHANGED
+                                       : BALLAST_OUTCOME_COMMITTED;  // alone, nothing can move
   for (int epoch = 0; epoch < options.epochs; ++epoch) {
     model.record_other_half();
     ballast_step_result result;
@@ -118,8 +123,13 @@ exit_code run_step_bench(const mpi_session& mpi, const step_bench_options& optio
   table.parameter("expert_kib", options.expert_kib);
   table.parameter("epochs", options.epochs);
   table.parameter("lag", options.lag);
-  table.parameter("idle", fmt::format("{} batches of {} calls; min, median, p99 and max are of batches, per call", options.batches, calls_per_batch));
-  table.parameter("others", "single calls in a tight loop, by the phase they end in; with the time to read the clock");
+  table.parameter(
+      "idle",
+      fmt::format("{} batches of {} calls; min, median, p99 and max are of batches, per call",
+                  options.batches, calls_per_batch));
+  table.parameter(
+      "others",
+      "single calls in a tight loop, by the phase they end in; with the time to read the clock");
   table.ranks(mpi);
   measure_idle(mpi, options, table);
   measure_in_flight(mpi, options, table);
@@ -132,19 +142,35 @@ exit_code run_step_bench(const mpi_session& mpi, const step_bench_options& optio
 
 void add_step_bench(CLI::App& bench, command_body& run) {
   auto o = std::make_shared<step_bench_options>();
-  CLI::App* step = bench.add_subcommand("step", "Cost of ballast_step, idle and while an epoch is in flight.");
-  step->add_option("--batches", o->batches, "Batches of 1000 idle steps")->check(CLI::Range(1, 10000000))->capture_default_str();
-  step->add_option("--epochs", o->epochs, "Epochs to step through")->check(CLI::Range(1, 100000))->capture_default_str();
-  step->add_option("--layers", o->layers, "Layers")->check(CLI::Range(1, 4096))->capture_default_str();
-  step->add_option("--experts", o->experts, "Experts per layer")->check(CLI::Range(2, 4096))->capture_default_str();
-  step->add_option("--expert-kib", o->expert_kib, "Size of an expert")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  step->add_option("--lag", o->lag, "Steps between posting and reading a vote")->check(CLI::Range(1, 16))->capture_default_str();
+  CLI::App* step =
+      bench.add_subcommand("step", "Cost of ballast_step, idle and while an epoch is in flight.");
+  step->add_option("--batches", o->batches, "Batches of 1000 idle steps")
+      ->check(CLI::Range(1, 10000000))
+      ->capture_default_str();
+  step->add_option("--epochs", o->epochs, "Epochs to step through")
+      ->check(CLI::Range(1, 100000))
+      ->capture_default_str();
+  step->add_option("--layers", o->layers, "Layers")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  step->add_option("--experts", o->experts, "Experts per layer")
+      ->check(CLI::Range(2, 4096))
+      ->capture_default_str();
+  step->add_option("--expert-kib", o->expert_kib, "Size of an expert")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  step->add_option("--lag", o->lag, "Steps between posting and reading a vote")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
   add_output_options(*step, o->output);
   step->footer(
-      "#wrong counts idle steps that did anything, epochs that did not end as they must, and wrong bytes after them.\n"
+      "#wrong counts idle steps that did anything, epochs that did not end as they must, and wrong "
+      "bytes after them.\n"
       "Example:\n  mpirun -np 2 ballast bench step --json step.json");
   step->callback([&run, o] {
-    run = [o] { return run_mpi_job([&](const mpi_session& mpi) { return run_step_bench(mpi, *o); }); };
+    run = [o] {
+      return run_mpi_job([&](const mpi_session& mpi) { return run_step_bench(mpi, *o); });
+    };
   });
 }
 

@@ -24,11 +24,16 @@ std::string shown(const nlohmann::ordered_json& value) {
 
 }  // namespace
 
-bench_table::bench_table(const std::string& bench, bench_output output, bool speaks, std::vector<bench_column> columns)
-    : output_(std::move(output)), speaks_(speaks), columns_(std::move(columns)), document_(json_head("bench")) {
+bench_table::bench_table(const std::string& bench, bench_output output, bool speaks,
+                         std::vector<bench_column> columns)
+    : output_(std::move(output)),
+      speaks_(speaks),
+      columns_(std::move(columns)),
+      document_(json_head("bench")) {
   columns_.push_back({"#wrong", "", "wrong", 6, 0});
   for (bench_column& c : columns_) {
-    c.width = std::max({c.width, static_cast<int>(c.name.size()), static_cast<int>(c.unit.size()) + 2});
+    c.width =
+        std::max({c.width, static_cast<int>(c.name.size()), static_cast<int>(c.unit.size()) + 2});
   }
   document_["bench"] = bench;
   document_["parameters"] = nlohmann::ordered_json::object();
@@ -44,14 +49,21 @@ void bench_table::parameter(const std::string& name, const nlohmann::ordered_jso
 void bench_table::ranks(const mpi_session& mpi) {
   ballast_topology* made = nullptr;
   check(ballast_topology_create(mpi.comm(), "", 0, &made));
-  const std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology(made, ballast_topology_destroy);
+  const std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology(
+      made, ballast_topology_destroy);
   auto& ranks = document_["ranks"] = nlohmann::ordered_json::array();
   for (int rank = 0; rank < mpi.size(); ++rank) {
     ballast_rank_place p;
     p.struct_size = sizeof(p);
     check(ballast_topology_place(made, rank, &p));
-    ranks.push_back({{"rank", rank}, {"node", p.node}, {"island", p.island}, {"numa", p.numa}, {"gpu", p.gpu}, {"host", p.host}});
-    print(fmt::format("# rank {}: node {}, island {}, numa {}, gpu {}, host {}", rank, p.node, p.island, p.numa, p.gpu, p.host));
+    ranks.push_back({{"rank", rank},
+                     {"node", p.node},
+                     {"island", p.island},
+                     {"numa", p.numa},
+                     {"gpu", p.gpu},
+                     {"host", p.host}});
+    print(fmt::format("# rank {}: node {}, island {}, numa {}, gpu {}, host {}", rank, p.node,
+                      p.island, p.numa, p.gpu, p.host));
   }
 }
 
@@ -64,7 +76,8 @@ void bench_table::add(const std::vector<bench_cell>& cells, std::int64_t wrong) 
   std::string line = "  ";
   for (std::size_t i = 0; i < all.size(); ++i) {
     const bench_column& c = columns_[i];
-    line += fmt::format("{:>{}}{}", to_text(all[i], c.digits), c.width, i + 1 < all.size() ? "  " : "");
+    line +=
+        fmt::format("{:>{}}{}", to_text(all[i], c.digits), c.width, i + 1 < all.size() ? "  " : "");
     std::visit([&](const auto& value) { row[c.key] = value; }, all[i]);
   }
   document_["rows"].push_back(std::move(row));
@@ -74,7 +87,9 @@ void bench_table::add(const std::vector<bench_cell>& cells, std::int64_t wrong) 
 exit_code bench_table::finish() {
   if (speaks_) write_json(document_, output_.json);
   print(fmt::format("# wrong: {}", wrong_));
-  return wrong_ == 0 ? exit_code::ok : exit_code::internal;
+  if (wrong_ == 0) return exit_code::ok;
+  if (speaks_) fmt::print(stderr, "ballast: bench: {} wrong\n", wrong_);
+  return exit_code::internal;
 }
 
 void bench_table::print_header() {

@@ -1,6 +1,7 @@
 #pragma once
-// What a benchmark prints and writes: `#` lines with the version, every parameter and every rank, two header rows (names and units),
-// one row per case that ends in #wrong; and the same data as JSON.
+// What a benchmark prints and writes: `#` lines with the version, every parameter and every rank,
+// two header rows (names and units), one row per case that ends in #wrong; and the same data as
+// JSON.
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -31,7 +32,8 @@ using bench_cell = std::variant<std::string, std::int64_t, double>;
 class bench_table {
  public:
   /// `speaks`: false on every rank but 0. The column #wrong is added.
-  bench_table(const std::string& bench, bench_output output, bool speaks, std::vector<bench_column> columns);
+  bench_table(const std::string& bench, bench_output output, bool speaks,
+              std::vector<bench_column> columns);
 
   void parameter(const std::string& name, const nlohmann::ordered_json& value);
   /// Collective. One `#` line per rank: node, island, NUMA node, GPU, host.
@@ -39,7 +41,8 @@ class bench_table {
   /// `cells` as the columns; `wrong`: how much of what the row timed was wrong.
   void add(const std::vector<bench_cell>& cells, std::int64_t wrong);
 
-  /// Writes the JSON document; to be called once all rows are there. Returns `internal` if any row was wrong.
+  /// Writes the JSON document; to be called once all rows are there. Returns `internal` if any row
+  /// was wrong.
   exit_code finish();
 
  private:
@@ -57,7 +60,8 @@ class bench_table {
 /// Adds --json and --quiet to a subcommand.
 template <typename App>
 void add_output_options(App& app, bench_output& output) {
-  app.add_option("--json", output.json, "Write the rows as JSON to this file, - for standard output");
+  app.add_option("--json", output.json,
+                 "Write the rows as JSON to this file, - for standard output");
   app.add_flag("--quiet", output.quiet, "No table");
 }
 

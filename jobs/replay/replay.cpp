@@ -27,6 +27,8 @@ double seconds_since(steady_clock::time_point start) {
   return std::chrono::duration<double>(steady_clock::now() - start).count();
 }
 
+constexpr std::int64_t ids_max = std::int64_t{1} << 28;  // of one layer and step on one rank: 1 GiB
+
 // 0 go on, 1 finish the epoch and stop (USR1), 2 stop now (TERM). Set by the handler only.
 volatile std::sig_atomic_t stop_requested = 0;
 
@@ -152,6 +154,11 @@ exit_code player::run() {
 
 void player::play_layer(int layer, std::int64_t step) {
   const std::span<const std::int64_t> counts(counts_.data() + static_cast<std::size_t>(layer) * shape_.experts, shape_.experts);
+  std::int64_t tokens = 0;
+  for (const std::int64_t count : counts) tokens += std::min(count, ids_max + 1);
+  if (tokens / mpi_.size() > ids_max) {  // the same on all ranks
+    throw job_error(exit_code::bad_input, fmt::format("step {}, layer {}: more than {} ids per rank", step, layer, ids_max));
+  }
   make_ids(counts, layer, step, mpi_.rank(), mpi_.size(), ids_);
   slots_.resize(ids_.size());
   ballast_ids ids;

@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <iterator>
+#include <map>
+#include <stdexcept>
 
 #include "jobs/loads/generator.hpp"
 #include "jobs/loads/models.hpp"
@@ -22,6 +25,12 @@ std::int32_t index_of(const char* option, const std::string& name, std::initiali
     ++index;
   }
   throw job_error(exit_code::usage, fmt::format("{} is {}", option, name));
+}
+
+// The command line's range check lets NaN through.
+std::int32_t permille(const char* option, double value) {
+  if (!(value >= 0 && value <= 1)) throw job_error(exit_code::usage, fmt::format("{} is {}, expected 0 to 1", option, value));
+  return static_cast<std::int32_t>(value * 1000 + 0.5);
 }
 
 void settle_experts(const replay_options& options, const load_source& source, replay_shape& shape) {
@@ -61,6 +70,40 @@ placement_file read_initial(const std::string& path, const replay_shape& shape, 
   compare("ranks", file.ranks, ranks);
   compare("slots_per_rank", file.slots_per_rank, shape.slots_per_rank);
   return file;
+}
+
+// What a rank serves of one layer: shares by expert.
+using served_experts = std::map<std::int32_t, std::int32_t>;
+
+// Takes one expert from `rank` that other ranks serve too, and gives its share to the first of them; false if there is none.
+bool give_up_a_replica(std::vector<served_experts>& ranks, std::size_t rank) {
+  for (auto mine = ranks[rank].begin(); mine != ranks[rank].end(); ++mine) {
+    for (std::size_t other = 0; other < ranks.size(); ++other) {
+      const auto twin = ranks[other].find(mine->first);
+      if (other == rank || twin == ranks[other].end()) continue;
+      twin->second += mine->second;
+      ranks[rank].erase(mine);
+      return true;
+    }
+  }
+  return false;
+}
+
+// In the middle of an epoch spare rows serve too, so that a rank may serve more experts than it has slots. There are
+// enough slots for all experts: where every slot is taken some expert is in two.
+void fit_into_slots(std::vector<served_experts>& ranks, std::size_t slots_per_rank) {
+  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
+    while (ranks[rank].size() > slots_per_rank) {
+      if (give_up_a_replica(ranks, rank)) continue;
+      std::size_t room = 0;
+      while (room < ranks.size() && ranks[room].size() >= slots_per_rank) ++room;
+      for (std::size_t other = 0; room == ranks.size() && other < ranks.size(); ++other) {
+        if (ranks[other].size() == slots_per_rank && give_up_a_replica(ranks, other)) room = other;
+      }
+      if (room == ranks.size()) throw std::logic_error("a layer has more experts than slots");
+      ranks[room].insert(ranks[rank].extract(std::prev(ranks[rank].end())));
+    }
+  }
 }
 
 void log_line(void* user, std::int32_t level, const char* text) {
@@ -121,8 +164,8 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.consensus_lag = options.lag;
   config.interval = options.interval;
   config.window = options.window;
-  config.balance_min_permille = static_cast<std::int32_t>(options.balance_min * 1000 + 0.5);
-  config.gain_min_permille = static_cast<std::int32_t>(options.gain_min * 1000 + 0.5);
+  config.balance_min_permille = permille("--balance-min", options.balance_min);
+  config.gain_min_permille = permille("--gain-min", options.gain_min);
   config.max_moves = options.max_moves;
   config.max_bytes = options.max_bytes;
   config.staging_experts = options.staging_experts;
@@ -172,20 +215,19 @@ void save_state(const ballast_context* context, const replay_shape& shape, const
   tables.struct_size = sizeof(tables);
   for (int layer = 0; layer < shape.layers; ++layer) {
     check(ballast_tables(context, layer, &tables));
-    std::vector<std::int32_t> share_of_slot(static_cast<std::size_t>(file.ranks) * shape.rows_per_rank, 0);
+    std::vector<served_experts> ranks(file.ranks);
     for (int e = 0; e < shape.experts; ++e) {
       for (std::int32_t k = tables.replica_first[e], before = 0; k < tables.replica_first[e + 1]; ++k) {
-        share_of_slot[tables.replica_slot[k]] = tables.replica_share_end[k] - before;
+        ranks[tables.replica_slot[k] / shape.rows_per_rank][e] += tables.replica_share_end[k] - before;
         before = tables.replica_share_end[k];
       }
     }
-    for (int rank = 0; rank < file.ranks; ++rank) {
+    fit_into_slots(ranks, shape.slots_per_rank);
+    for (const served_experts& served : ranks) {
       const std::size_t end = file.experts_of_slots.size() + shape.slots_per_rank;
-      for (int row = 0; row < shape.rows_per_rank; ++row) {
-        const int slot = rank * shape.rows_per_rank + row;
-        if (tables.expert_of_slot[slot] < 0) continue;
-        file.experts_of_slots.push_back(tables.expert_of_slot[slot]);
-        file.shares.push_back(share_of_slot[slot]);
+      for (const auto& [expert, share] : served) {
+        file.experts_of_slots.push_back(expert);
+        file.shares.push_back(share);
       }
       file.experts_of_slots.resize(end, -1);
       file.shares.resize(end, 0);

@@ -1,0 +1,296 @@
+// `ballast replay` from end to end: its report, real expert outputs, signals and resuming, and the
+// recorded traces.
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "tests/jobs/cli_process.hpp"
+#include "tests/jobs/loads_files.hpp"
+
+namespace ballast {
+namespace {
+
+using nlohmann::json;
+
+json read_json(const std::string& path) {
+  std::ifstream stream(path);
+  return json::parse(stream, nullptr, false);
+}
+
+const arguments small = {
+    "replay",
+    "--generate",
+    "model=deepseek-v2-lite,layers=3,experts=24,top_k=2,steps=2000,tokens_per_step=256",
+    "--interval",
+    "100",
+    "--expert-bytes",
+    "1003"};
+
+arguments with(arguments args, const arguments& more) {
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
+// Names and types as in the documented contract.
+void expect_fields(const json& object,
+                   const std::vector<std::pair<const char*, json::value_t>>& fields) {
+  for (const auto& [name, type] : fields) {
+    ASSERT_TRUE(object.contains(name)) << name << " is missing in " << object.dump().substr(0, 400);
+    const json& value = object[name];
+    const bool fits = type == json::value_t::number_float      ? value.is_number()
+                      : type == json::value_t::number_unsigned ? value.is_number_integer()
+                                                               : value.type() == type;
+    EXPECT_TRUE(fits) << name << " is " << value.dump().substr(0, 100);
+  }
+}
+
+constexpr auto whole = json::value_t::number_unsigned;
+constexpr auto real = json::value_t::number_float;
+constexpr auto text = json::value_t::string;
+constexpr auto object = json::value_t::object;
+constexpr auto list = json::value_t::array;
+
+void expect_bytes(const json& bytes) {
+  expect_fields(bytes, {{"local", whole}, {"island", whole}, {"node", whole}, {"remote", whole}});
+}
+
+// The schema, and that the parts agree with each other.
+void expect_report(const json& report, int ranks) {
+  ASSERT_TRUE(report.is_object());
+  expect_fields(report, {{"schema", text},
+                         {"version", text},
+                         {"command", text},
+                         {"ranks", whole},
+                         {"backend", text},
+                         {"epochs", list},
+                         {"summary", object}});
+  EXPECT_EQ(report["schema"], "ballast.replay/1");
+  EXPECT_EQ(report["command"], "replay");
+  EXPECT_EQ(report["ranks"], ranks);
+  std::int64_t moves = 0;
+  std::int64_t committed = 0;
+  for (const json& epoch : report["epochs"]) {
+    expect_fields(epoch, {{"epoch", whole},
+                          {"step_triggered", whole},
+                          {"outcome", text},
+                          {"reason", text},
+                          {"layers_changed", whole},
+                          {"moves", whole},
+                          {"bytes", object},
+                          {"balance_before", real},
+                          {"balance_planned", real},
+                          {"plan_seconds", real},
+                          {"exchange_seconds", real},
+                          {"stall_seconds_max", real}});
+    for (const char* name : {"step_committed", "balance_next_window"}) {
+      EXPECT_TRUE(epoch.contains(name) && (epoch[name].is_number() || epoch[name].is_null()))
+          << name;
+    }
+    expect_bytes(epoch["bytes"]);
+    EXPECT_LE(epoch["balance_planned"], 1.0);
+    moves += epoch["moves"].get<std::int64_t>();
+    committed += epoch["outcome"] == "committed";
+  }
+  const json& summary = report["summary"];
+  expect_fields(summary, {{"steps", whole},
+                          {"epochs_committed", whole},
+                          {"moves", whole},
+                          {"bytes", object},
+                          {"balance_first_window", real},
+                          {"balance_last_window", real},
+                          {"step_seconds", object},
+                          {"verified_slots", whole},
+                          {"wrong_bytes", whole}});
+  expect_fields(summary["step_seconds"], {{"p50", real}, {"p99", real}, {"max", real}});
+  expect_bytes(summary["bytes"]);
+  EXPECT_EQ(summary["moves"], moves);
+  EXPECT_EQ(summary["epochs_committed"], committed);
+  EXPECT_EQ(summary["wrong_bytes"], 0);
+  EXPECT_GT(summary["verified_slots"], 0);
+}
+
+class cli_replay : public testing::Test {
+ protected:
+  json replay(int ranks, const arguments& args) {
+    const std::string path = folder_.path("report.json");
+    const ending end = run(ranks, with(args, {"--json", path}));
+    EXPECT_FALSE(end.timed_out) << end.text();
+    EXPECT_TRUE(end.everywhere(ranks, 0)) << end.text();
+    EXPECT_TRUE(end.complaints().empty()) << end.text();
+    const json report = read_json(path);
+    expect_report(report, ranks);
+    return report;
+  }
+  temporary_folder folder_;
+};
+
+TEST_F(cli_replay, report_follows_the_schema_at_any_number_of_ranks) {
+  for (const int ranks : {1, 2, 4}) {
+    SCOPED_TRACE(std::to_string(ranks) + " ranks");
+    const json report = replay(ranks, small);
+    EXPECT_EQ(report["summary"]["steps"], 2000);
+    EXPECT_GE(report["epochs"].size(), 1u);
+    if (ranks == 1) continue;
+    EXPECT_GT(report["summary"]["moves"], 0);
+    EXPECT_GT(report["summary"]["balance_last_window"], report["summary"]["balance_first_window"]);
+  }
+}
+
+TEST_F(cli_replay, report_goes_to_standard_output_alone) {
+  const ending end = run(2, with(small, {"--json", "-", "--quiet"}));
+  EXPECT_TRUE(end.everywhere(2, 0)) << end.text();
+  expect_report(json::parse(end.out, nullptr, false), 2);
+  EXPECT_EQ(end.err, "");
+}
+
+TEST_F(cli_replay, table_progress_and_summary_are_printed) {
+  const ending end = run(2, small);
+  for (const char* part :
+       {"# ballast ", "2 ranks", "committed", "2000 steps", "0 wrong bytes", "replay ok"}) {
+    EXPECT_NE(end.out.find(part), std::string::npos) << "\"" << part << "\" is missing:\n"
+                                                     << end.text();
+  }
+  EXPECT_NE(end.err.find("step 1/2000"), std::string::npos) << end.text();
+}
+
+TEST_F(cli_replay, expert_outputs_are_those_of_the_initial_placement) {
+  const json report =
+      replay(3, with(small, {"--ffn", "--ffn-tokens", "16", "--way", "staged", "--steps", "300"}));
+  EXPECT_GT(report["summary"]["moves"], 0);
+  EXPECT_EQ(report["summary"]["outputs_identical"], true);
+  EXPECT_GT(report["summary"]["outputs_compared"], 0);
+}
+
+TEST_F(cli_replay, every_way_and_mode) {
+  for (const char* way : {"vacate", "spare", "staged"}) {
+    SCOPED_TRACE(way);
+    EXPECT_GT(replay(3, with(small, {"--way", way, "--spare-rows", "1", "--bytes-per-step",
+                                     "3000"}))["summary"]["moves"],
+              0);
+  }
+  EXPECT_EQ(replay(2, with(small, {"--mode", "record"}))["epochs"][0]["outcome"], "recorded");
+  EXPECT_TRUE(replay(2, with(small, {"--mode", "static"}))["epochs"].empty());
+}
+
+TEST_F(cli_replay, rehearsed_faults_end_well) {
+  const arguments verbose = with(small, {"--deadline-seconds", "20"});
+  const ending digest = run(2, with(verbose, {"--drill", "digest:1:0"}));
+  EXPECT_TRUE(digest.everywhere(2, 0)) << digest.text();
+  EXPECT_NE(digest.out.find("dropped: plans differ"), std::string::npos) << digest.text();
+  const ending checksum = run(2, with(verbose, {"--drill", "checksum:1:0"}));
+  EXPECT_TRUE(checksum.everywhere(2, 0)) << checksum.text();
+  EXPECT_NE(checksum.out.find("scheduled anew 1 times"), std::string::npos) << checksum.text();
+}
+
+TEST_F(cli_replay, a_rank_that_hangs_ends_the_job_with_its_number) {
+  const arguments args = with(small, {"--drill", "stall:1:0", "--deadline-seconds", "1"});
+  process job({{3, args}});
+  const ending end = job.wait(30);
+  EXPECT_FALSE(end.timed_out) << end.text();
+  EXPECT_NE(end.err.find("no answer from rank 1 within 1 s"), std::string::npos) << end.text();
+}
+
+// A job that plays until it is told to stop, most of the time in the middle of an epoch.
+const arguments endless = {
+    "replay",
+    "--generate",
+    "model=deepseek-v2-lite,layers=3,experts=24,top_k=2,steps=100000000,tokens_per_step=128",
+    "--interval",
+    "5",
+    "--expert-bytes",
+    "1003",
+    "--gain-min",
+    "0",
+    "--bytes-per-step",
+    "1",
+    "--receives-per-batch",
+    "1",
+    "--spare-rows",
+    "2"};
+
+class cli_signals : public cli_replay {
+ protected:
+  // Stops a job by a signal to one rank only.
+  ending stop(int ranks, const arguments& args, int signal, int millis) {
+    process job({{ranks, args}});
+    EXPECT_TRUE(job.wait_for_error_text("step "));
+    std::this_thread::sleep_for(std::chrono::milliseconds(millis));
+    job.signal_rank(ranks - 1, signal);
+    return job.wait(20);
+  }
+  // What was saved is a placement that both subcommands accept, and that a replay which moves
+  // nothing saves again as it is.
+  void expect_resumes(const std::string& state, int ranks) {
+    ASSERT_TRUE(std::filesystem::exists(state));
+    const json before = read_json(state);
+    EXPECT_EQ(before["schema"], "ballast.placement/1");
+    const ending plan =
+        run({"plan", "--generate", "layers=3,experts=24,steps=1", "--ranks", std::to_string(ranks),
+             "--slots-per-rank", std::to_string(before["slots_per_rank"].get<int>()), "--current",
+             state});
+    EXPECT_EQ(plan.code, 0) << plan.text();
+    const ending again =
+        run(ranks, with(endless, {"--state", state, "--mode", "static", "--steps", "10"}));
+    EXPECT_TRUE(again.everywhere(ranks, 0)) << again.text();
+    EXPECT_EQ(read_json(state), before);
+  }
+};
+
+TEST_F(cli_signals, user_signal_finishes_the_epoch_and_asks_to_be_queued_again) {
+  for (const int ranks : {1, 2, 4}) {
+    SCOPED_TRACE(std::to_string(ranks) + " ranks");
+    const std::string state = folder_.path("state" + std::to_string(ranks));
+    const std::string report = folder_.path("report" + std::to_string(ranks));
+    const ending end =
+        stop(ranks, with(endless, {"--state", state, "--json", report}), SIGUSR1, 200);
+    EXPECT_TRUE(end.everywhere(ranks, 75)) << end.text();
+    EXPECT_NE(end.out.find("as asked, state saved"), std::string::npos) << end.text();
+    expect_report(read_json(report), ranks);
+    expect_resumes(state, ranks);
+  }
+}
+
+TEST_F(cli_signals, termination_saves_what_serves_at_once) {
+  const std::pair<int, const char*> cases[] = {
+      {1, "auto"}, {3, "vacate"}, {3, "spare"}, {4, "spare"}, {4, "staged"}};
+  for (const auto& [ranks, way] : cases) {
+    for (const int millis : {0, 50}) {
+      SCOPED_TRACE(std::to_string(ranks) + " ranks, way " + way + ", " + std::to_string(millis) +
+                   " ms");
+      const std::string state = folder_.path("state");
+      std::filesystem::remove(state);
+      const ending end =
+          stop(ranks, with(endless, {"--state", state, "--way", way}), SIGTERM, millis);
+      EXPECT_TRUE(end.everywhere(ranks, 143)) << end.text();
+      EXPECT_LT(end.seconds, 2) << "half a second is promised, beside the launcher's own time";
+      expect_resumes(state, ranks);
+    }
+  }
+}
+
+TEST_F(cli_replay, recorded_traces) {
+  const std::string traces = std::string(BALLAST_SHARED_DIR) + "/data/traces/";
+  const std::string decode = traces + "gptoss20b_decode_b64_mixed.json.gz";
+  const std::string prefill = traces + "dsv2lite_prefill512_mixed.json";
+  for (const std::string& trace : {decode, prefill}) {
+    if (!std::filesystem::exists(trace)) GTEST_SKIP() << trace << " is not here";
+  }
+  const arguments common = {"replay", "--ffn", "--ffn-tokens", "4", "--layers", "2"};
+  const json from_decode =
+      replay(4, with(common, {"--trace", decode, "--interval", "48", "--steps", "384"}));
+  const json from_prefill = replay(4, with(common, {"--trace", prefill, "--interval", "4"}));
+  for (const json& report : {from_decode, from_prefill}) {
+    EXPECT_EQ(report["summary"]["outputs_identical"], true);
+    EXPECT_GT(report["summary"]["moves"], 0);
+  }
+  EXPECT_GT(from_decode["summary"]["balance_last_window"],
+            from_decode["summary"]["balance_first_window"]);
+}
+
+}  // namespace
+}  // namespace ballast
