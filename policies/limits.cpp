@@ -33,9 +33,6 @@ void keep_layer(const plan_request& request, int layer, plan& decided) {
   decided.layers[layer].moves = 0;
 }
 
-namespace {
-
-/// The layers whose moves have to fit the byte budget, those that gain most first.
 std::vector<std::int32_t> moving_layers(const plan& decided) {
   std::vector<std::int32_t> order;
   for (std::size_t layer = 0; layer < decided.layers.size(); ++layer) {
@@ -48,8 +45,6 @@ std::vector<std::int32_t> moving_layers(const plan& decided) {
   });
   return order;
 }
-
-}  // namespace
 
 void apply_limits(const plan_request& request, plan& decided) {
   if (request.limits.max_moves_per_layer >= 0) {

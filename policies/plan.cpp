@@ -1,12 +1,14 @@
 #include "policies/plan.hpp"
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "policies/align.hpp"
 #include "policies/balance.hpp"
 #include "policies/deepseek.hpp"
 #include "policies/digest.hpp"
+#include "policies/flow.hpp"
 #include "policies/limits.hpp"
 #include "policies/parallel.hpp"
 #include "policies/random.hpp"
@@ -30,9 +32,15 @@ class layer_planner {
         decided_(decided),
         deepseek_(task.shape),
         aligner_(request.current->experts()),
-        arrivals_(request.current->experts()) {}
+        arrivals_(request.current->experts()) {
+    if (task.kind == policy_kind::flow) {
+      flow_.emplace(*request.cluster, task.usable_slots, request.current->experts());
+    }
+  }
 
-  void plan_layer(int layer) {
+  /// `rank_left`: [ranks] experts that each rank may still receive, empty if any number; only `flow`
+  /// plans by it.
+  void plan_layer(int layer, std::span<const std::int64_t> rank_left) {
     const placement& current = *request_.current;
     const auto loads = loads_of(request_, layer);
     layer_outcome& outcome = decided_.layers[layer];
@@ -42,15 +50,20 @@ class layer_planner {
     if (task_.kind == policy_kind::keep) return;
     const auto experts = decided_.target.experts_of(layer);
     const auto shares = decided_.target.shares_of(layer);
-    if (task_.kind == policy_kind::random) {
-      swap_at_random(request_.seed, layer, current.layout(), experts);
+    if (task_.kind == policy_kind::flow) {
+      flow_->plan_layer(loads, current.layout(), current.experts_of(layer),
+                        {request_.limits.max_moves_per_layer, rank_left}, experts, shares);
     } else {
-      deepseek_.plan_layer(loads, current.layout(), experts);
+      if (task_.kind == policy_kind::random) {
+        swap_at_random(request_.seed, layer, current.layout(), experts);
+      } else {
+        deepseek_.plan_layer(loads, current.layout(), experts);
+      }
+      if (!request_.compatible) align(layer);
+      set_equal_shares(experts, current.experts(), shares);
     }
-    if (!request_.compatible) align(layer);
-    set_equal_shares(experts, current.experts(), shares);
     outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout());
-    if (task_.kind == policy_kind::deepseek && !request_.compatible &&
+    if (task_.kind != policy_kind::random && !request_.compatible &&
         outcome.max_after >= outcome.max_before && may_stay(layer)) {
       keep_layer(request_, layer, decided_);
       return;
@@ -90,10 +103,42 @@ class layer_planner {
   const planning_task& task_;
   plan& decided_;
   deepseek_planner deepseek_;
+  std::optional<flow_planner> flow_;
   slot_aligner aligner_;
   arrival_counter arrivals_;
   std::vector<std::int32_t> held_;
 };
+
+/// [ranks] experts that a rank may receive in one epoch; empty: any number.
+std::vector<std::int64_t> rank_budget(const plan_request& request) {
+  if (request.limits.max_bytes_per_rank < 0 || request.expert_bytes == 0) return {};
+  return std::vector<std::int64_t>(static_cast<std::size_t>(request.current->layout().ranks()),
+                                   request.limits.max_bytes_per_rank / request.expert_bytes);
+}
+
+/// Each layer was planned as if it had the ranks' budget for itself. The layers that gain most keep
+/// their plan; one that finds too little left is planned again with what is left.
+void divide_rank_budget(const plan_request& request, const planning_task& task,
+                        std::vector<std::int64_t> left, plan& decided) {
+  layer_planner planner(request, task, decided);
+  arrival_counter arrivals(request.current->experts());
+  std::vector<std::int64_t> needed(left.size());
+  const auto needs = [&](std::int32_t layer) {
+    std::fill(needed.begin(), needed.end(), 0);
+    arrivals.count(request.current->layout(), request.current->experts_of(layer),
+                   decided.target.experts_of(layer), needed);
+  };
+  for (const std::int32_t layer : moving_layers(decided)) {
+    needs(layer);
+    if (!std::ranges::equal(needed, left, std::ranges::less_equal())) {
+      planner.plan_layer(layer, left);
+      needs(layer);
+      // What had to be put right may be more than is left; apply_limits keeps such a layer.
+      if (!std::ranges::equal(needed, left, std::ranges::less_equal())) continue;
+    }
+    for (std::size_t rank = 0; rank < left.size(); ++rank) left[rank] -= needed[rank];
+  }
+}
 
 void absorb_placement(digest_builder& digest, const placement& place) {
   for (int layer = 0; layer < place.layers(); ++layer) {
@@ -146,10 +191,14 @@ plan decide(const plan_request& request) {
   plan decided;
   decided.target = *request.current;
   decided.layers.resize(static_cast<std::size_t>(decided.target.layers()));
+  const std::vector<std::int64_t> rank_left = rank_budget(request);
   for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
     layer_planner planner(request, task, decided);
-    for (int layer = first; layer < last; ++layer) planner.plan_layer(layer);
+    for (int layer = first; layer < last; ++layer) planner.plan_layer(layer, rank_left);
   });
+  if (task.kind == policy_kind::flow && !rank_left.empty()) {
+    divide_rank_budget(request, task, rank_left, decided);
+  }
   apply_limits(request, decided);
   for (int layer = 0; layer < decided.target.layers(); ++layer) {
     if (differs(request, decided, layer)) decided.changed.push_back(layer);

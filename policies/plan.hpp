@@ -42,7 +42,7 @@ struct layer_outcome {
   scaled_load max_before = 0;   ///< of the fullest rank under the current placement and its shares
   scaled_load max_after = 0;
   scaled_load bound = 0;        ///< no placement that the policy may choose has a smaller maximum (balance.hpp): with equal shares
-                                ///< where the current shares are equal, with free shares elsewhere
+                                ///< where the current shares are equal, with free shares elsewhere and under `flow`
   std::int32_t moves = 0;       ///< slots that receive an expert their rank does not hold now
 };
 
@@ -59,7 +59,7 @@ struct plan {
   double gap() const;                      ///< sum max_after / sum bound - 1
 };
 
-/// The policies by name: "static", "random", "deepseek", "deepseek-hierarchical", "deepseek-global".
+/// The policies by name: "static", "random", "flow", "deepseek", "deepseek-hierarchical", "deepseek-global".
 std::span<const char* const> policy_names();
 
 /// Empty if the policy can plan this request, otherwise one line that names the field and the value:
@@ -74,6 +74,7 @@ std::string why_unplannable(const plan_request& request);
 /// Unless `compatible`, the target of a deepseek policy never holds an expert twice on a rank and occupies
 /// only usable slots, an expert that stays on its rank keeps its slot, and a layer whose planned maximum is
 /// not below its current one is kept (unless that would break the rules just named). `static` keeps every layer as it is;
+/// `flow` keeps the same rules, and plans within the limits instead of being cut off by them.
 /// `random` swaps slots whatever that does to the balance. A layer kept by `limits` is kept in any case.
 plan decide(const plan_request& request);
 

@@ -8,8 +8,8 @@ namespace ballast {
 
 namespace {
 
-constexpr std::array<const char*, 5> names = {"static", "random", "deepseek",
-                                              "deepseek-hierarchical", "deepseek-global"};
+constexpr std::array<const char*, 6> names = {
+    "static", "random", "flow", "deepseek", "deepseek-hierarchical", "deepseek-global"};
 constexpr std::int64_t load_max = std::int64_t{1} << 62;
 
 std::string number(std::int64_t value) { return std::to_string(value); }
@@ -175,6 +175,9 @@ interpreted_request interpret(const plan_request& request) {
   if (!result.why_not.empty()) return result;
   if (request.policy == "random") {
     result.task.kind = policy_kind::random;
+  } else if (request.policy == "flow") {
+    result.task.kind = policy_kind::flow;
+    if (request.compatible) result.why_not = "compatible: flow has no published rules";
   } else if (request.policy != "static") {
     result.why_not = why_not_deepseek(request, result.task);
   }

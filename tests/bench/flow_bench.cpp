@@ -1,15 +1,17 @@
 // What moves buy under `flow`, and what planning costs. One layer after a drift: loads w = 1e5
 // exp(N(0,1)) per expert, placement by the greedy, then every load times exp(d N(0,1)); max / mean
-// of the rank loads, mean over seeds, for budgets of 0 to 64 moves. Then times per layer, and a cold
-// start. One thread.
+// of the rank loads, mean over seeds, for budgets of 0 to 64 moves. Then times per layer, and a
+// cold start. One thread.
 //
 // flow_bench [seeds] [first seed]
 
-#include <chrono>
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <random>
+#include <span>
 #include <vector>
 
 #include "policies/plan.hpp"
@@ -44,21 +46,24 @@ const drift_case drift_cases[] = {
     {{256, 128, 3}, 0.5, {1.9045, 1.6116, 1.4796, 1.3319, 1.2576, 1.2019, 1.1591, 1.1578}},
 };
 
-plan planned(const placement& current, const std::vector<std::int64_t>& loads,
-             const cluster_map& cluster, const char* policy, std::int64_t moves) {
+plan_request request_of(const placement& current, const std::vector<std::int64_t>& loads,
+                        const cluster_map& cluster, const char* policy, std::int64_t moves) {
   plan_request request;
   request.loads = loads;
   request.current = &current;
   request.cluster = &cluster;
   request.policy = policy;
   request.limits.max_moves_per_layer = moves;
-  return make_plan(request);
+  return request;
 }
 
 double over_mean(const plan& result) {
-  const layer_outcome& layer = result.layers[0];
-  return static_cast<double>(layer.max_after) * result.target.layout().ranks() /
-         static_cast<double>(layer.total);
+  double sum = 0;
+  for (const layer_outcome& layer : result.layers) {
+    sum += static_cast<double>(layer.max_after) * result.target.layout().ranks() /
+           static_cast<double>(layer.total);
+  }
+  return sum / static_cast<double>(result.layers.size());
 }
 
 struct drifted {
@@ -66,55 +71,95 @@ struct drifted {
   placement current;
 };
 
-drifted drift(const shape& size, double by, unsigned seed, const cluster_map& cluster) {
-  std::mt19937_64 random(seed);
-  std::normal_distribution<double> normal;
-  std::vector<double> weights;
-  std::vector<std::int64_t> loads;
-  for (int expert = 0; expert < size.experts; ++expert) {
-    weights.push_back(1e5 * std::exp(normal(random)));
-    loads.push_back(std::llround(weights.back()));
+/// The greedy: a free slot at a time to the expert whose replicas carry most, then the heaviest
+/// replica first to the lightest rank with room that does not hold its expert.
+void place_greedily(const std::vector<double>& weights, const shape& size,
+                    std::span<std::int32_t> slots) {
+  std::vector<int> counts(weights.size(), 1);
+  const auto each = [&](int expert) { return weights[expert] / counts[expert]; };
+  for (int extra = size.ranks * size.slots_per_rank - size.experts; extra > 0; --extra) {
+    int heaviest = 0;
+    for (int expert = 1; expert < size.experts; ++expert) {
+      if (each(expert) > each(heaviest)) heaviest = expert;
+    }
+    ++counts[heaviest];
   }
-  const slot_layout layout = slot_layout::uniform(size.ranks, size.slots_per_rank);
-  const std::vector<std::int32_t> usable(static_cast<std::size_t>(size.ranks), size.slots_per_rank);
-  const placement start = initial_placement(1, size.experts, layout, usable);
-  placement current = planned(start, loads, cluster, "deepseek-global", -1).target;
-  for (int expert = 0; expert < size.experts; ++expert) {
-    loads[expert] = std::llround(weights[expert] * std::exp(by * normal(random)));
+  std::vector<int> replicas;
+  for (int expert = 0; expert < size.experts; ++expert)
+    replicas.insert(replicas.end(), counts[expert], expert);
+  std::stable_sort(replicas.begin(), replicas.end(),
+                   [&](int a, int b) { return each(a) > each(b); });
+  std::vector<double> load(static_cast<std::size_t>(size.ranks), 0);
+  std::vector<int> held(load.size(), 0);
+  for (const int expert : replicas) {
+    int best = -1;
+    for (int rank = 0; rank < size.ranks; ++rank) {
+      const auto own = slots.subspan(rank * size.slots_per_rank, held[rank]);
+      if (held[rank] == size.slots_per_rank ||
+          std::find(own.begin(), own.end(), expert) != own.end())
+        continue;
+      if (best < 0 || load[rank] < load[best]) best = rank;
+    }
+    if (best < 0) continue;  // only ranks that hold it have room: the slot stays empty
+    slots[best * size.slots_per_rank + held[best]++] = expert;
+    load[best] += each(expert);
   }
-  return {loads, current};
 }
 
-double milliseconds_since(std::chrono::steady_clock::time_point start) {
-  return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+/// One layer per seed.
+drifted drift(const shape& size, double by, int seeds, unsigned first) {
+  const slot_layout layout = slot_layout::uniform(size.ranks, size.slots_per_rank);
+  drifted result{{}, placement(seeds, size.experts, layout)};
+  for (int layer = 0; layer < seeds; ++layer) {
+    std::mt19937_64 random(first + static_cast<unsigned>(layer));
+    std::normal_distribution<double> normal;
+    std::vector<double> weights;
+    for (int expert = 0; expert < size.experts; ++expert)
+      weights.push_back(1e5 * std::exp(normal(random)));
+    place_greedily(weights, size, result.current.experts_of(layer));
+    set_equal_shares(result.current.experts_of(layer), size.experts,
+                     result.current.shares_of(layer));
+    for (const double weight : weights)
+      result.loads.push_back(std::llround(weight * std::exp(by * normal(random))));
+  }
+  return result;
+}
+
+/// Of processor time: other work on the machine does not count.
+double milliseconds_since(std::clock_t start) {
+  return 1e3 * static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
 }
 
 void drift_table(int seeds, unsigned first) {
-  std::printf("# max / mean after one rebalance, mean of %d seeds; below: prototype; worst ms per budget\n", seeds);
+  std::printf(
+      "# max / mean after one rebalance, mean of %d seeds; below: prototype; ms per layer\n",
+      seeds);
   std::printf("%-12s %4s %8s", "shape", "d", "row");
   for (const int budget : budgets) std::printf(" %7d", budget);
   std::printf("  re-plan  moves\n");
   for (const drift_case& now : drift_cases) {
     const cluster_map cluster = testing::even_cluster(now.size.ranks / 8, 8);
+    const drifted start = drift(now.size, now.drift, seeds, first);
     double reached[budget_count] = {};
     double moved[budget_count] = {};
     double took[budget_count] = {};
-    double again = 0, again_moves = 0;
-    for (int seed = 0; seed < seeds; ++seed) {
-      const drifted start = drift(now.size, now.drift, first + static_cast<unsigned>(seed), cluster);
-      for (int i = 0; i < budget_count; ++i) {
-        const auto began = std::chrono::steady_clock::now();
-        const plan result = planned(start.current, start.loads, cluster, "flow", budgets[i]);
-        took[i] += milliseconds_since(began) / seeds;
-        reached[i] += over_mean(result) / seeds;
-        moved[i] += static_cast<double>(result.moves()) / seeds;
-      }
-      const plan fresh = planned(start.current, start.loads, cluster, "deepseek-global", -1);
-      again += over_mean(fresh) / seeds;
-      again_moves += static_cast<double>(fresh.moves()) / seeds;
+    for (int i = 0; i < budget_count; ++i) {
+      const plan_request request =
+          request_of(start.current, start.loads, cluster, "flow", budgets[i]);
+      const std::clock_t began = std::clock();
+      plan result = decide(request);
+      took[i] = milliseconds_since(began) / seeds;
+      report(request, result);
+      reached[i] = over_mean(result);
+      moved[i] = static_cast<double>(result.moves()) / seeds;
     }
+    const plan fresh =
+        make_plan(request_of(start.current, start.loads, cluster, "deepseek-global", -1));
+    const double again = over_mean(fresh);
+    const double again_moves = static_cast<double>(fresh.moves()) / seeds;
     char name[32];
-    std::snprintf(name, sizeof name, "%d/%d/%d", now.size.experts, now.size.ranks, now.size.slots_per_rank);
+    std::snprintf(name, sizeof name, "%d/%d/%d", now.size.experts, now.size.ranks,
+                  now.size.slots_per_rank);
     std::printf("%-12s %4.1f %8s", name, now.drift, "flow");
     for (int i = 0; i < budget_count; ++i) {
       std::printf(" %6.4f%c", reached[i], reached[i] > now.limits[i] ? '!' : ' ');
@@ -135,14 +180,19 @@ void cold_row(const shape& size, unsigned seed) {
   const std::vector<std::int32_t> usable(static_cast<std::size_t>(size.ranks), size.slots_per_rank);
   const placement start = initial_placement(1, size.experts, layout, usable);
   const std::vector<std::int64_t> loads = testing::log_normal_loads(seed, 1, size.experts);
-  const auto began = std::chrono::steady_clock::now();
-  const plan result = planned(start, loads, cluster, "flow", -1);
+  const plan_request request = request_of(start, loads, cluster, "flow", -1);
+  const std::clock_t began = std::clock();
+  plan result = decide(request);
   const double ms = milliseconds_since(began);
-  const plan fresh = planned(start, loads, cluster, "deepseek-global", -1);
-  const auto bound = static_cast<double>(result.layers[0].bound) / static_cast<double>(result.layers[0].total) * size.ranks;
-  std::printf("%5d/%d/%d  flow %.4f  %5lld moves  %8.3f ms   deepseek %.4f  %5lld moves   bound %.4f\n", size.experts,
-              size.ranks, size.slots_per_rank, over_mean(result), static_cast<long long>(result.moves()), ms, over_mean(fresh),
-              static_cast<long long>(fresh.moves()), bound);
+  report(request, result);
+  const plan fresh = make_plan(request_of(start, loads, cluster, "deepseek-global", -1));
+  const auto bound = static_cast<double>(result.layers[0].bound) /
+                     static_cast<double>(result.layers[0].total) * size.ranks;
+  std::printf(
+      "%5d/%d/%d  flow %.4f  %5lld moves  %8.3f ms   deepseek %.4f  %5lld moves   bound %.4f\n",
+      size.experts, size.ranks, size.slots_per_rank, over_mean(result),
+      static_cast<long long>(result.moves()), ms, over_mean(fresh),
+      static_cast<long long>(fresh.moves()), bound);
 }
 
 }  // namespace
@@ -152,8 +202,9 @@ int main(int argc, char** argv) {
   const unsigned first = argc > 2 ? static_cast<unsigned>(std::atoi(argv[2])) : 1;
   drift_table(seeds, first);
   std::printf("# cold start: from the default placement, no limits\n");
-  for (const shape& size : {shape{256, 32, 9}, shape{256, 64, 5}, shape{128, 64, 3}, shape{256, 72, 4}, shape{256, 128, 3},
-                            shape{384, 128, 4}, shape{256, 144, 2}, shape{4096, 1024, 8}}) {
+  for (const shape& size :
+       {shape{256, 32, 9}, shape{256, 64, 5}, shape{128, 64, 3}, shape{256, 72, 4},
+        shape{256, 128, 3}, shape{384, 128, 4}, shape{256, 144, 2}, shape{4096, 1024, 8}}) {
     for (unsigned seed = first; seed < first + 2; ++seed) cold_row(size, seed);
   }
 }

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "policies/plan.hpp"
-#include "tests/bench/plain_greedy.hpp"
+#include "jobs/bench/plain_greedy.hpp"
 #include "tests/policies/synthetic_loads.hpp"
 
 namespace {

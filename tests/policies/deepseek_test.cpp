@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "policies/plan.hpp"
-#include "tests/bench/plain_greedy.hpp"
+#include "jobs/bench/plain_greedy.hpp"
 #include "tests/policies/synthetic_loads.hpp"
 
 namespace ballast {

@@ -62,6 +62,17 @@ const golden goldens[] = {
     {"b10868dfa05cdc1b", "deepseek", false, 8, 40, 1, 8, 6, 1, load_kind::skewed, false, 36, -1},
     {"aae1b30871ca2ef9", "deepseek", false, 8, 40, 1, 8, 6, 1, load_kind::skewed, false, -1,
      20 * 4096},
+    {"cbc68178107e3d21", "flow", false, 3, 16, 1, 4, 5, 1, load_kind::skewed, false, -1, -1},
+    {"d77409885352f71e", "flow", false, 4, 256, 4, 8, 9, 8, load_kind::skewed, false, 8, -1},
+    {"545fdd7807f5c45a", "flow", false, 2, 256, 9, 8, 4, 1, load_kind::skewed, false, -1, -1},
+    {"a7d61204757079d7", "flow", false, 2, 256, 18, 8, 2, 1, load_kind::skewed, false, -1, -1},
+    {"25139e509fbf1e0c", "flow", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1},
+    {"5cb976cff562fd4a", "flow", false, 4, 11, 1, 5, 4, 1, load_kind::ties, true, -1, -1},
+    {"48b83316e72cd3ae", "flow", false, 2, 20, 1, 4, 6, 1, load_kind::zeros, false, -1, -1},
+    {"fdb93ac6fc5e8d6d", "flow", false, 3, 24, 2, 3, 6, 5, load_kind::one_hot, false, -1, -1},
+    {"18ec412eb57659cb", "flow", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
+    {"149bdb4ef8b80a2f", "flow", false, 1, 1, 1, 1, 1, 1, load_kind::skewed, false, -1, -1},
+    {"b928836150506e32", "flow", false, 8, 40, 1, 8, 6, 1, load_kind::skewed, false, -1, 3 * 4096},
 };
 
 std::int64_t load_of(load_kind kind, testing::generator& random, int expert) {

@@ -6,7 +6,7 @@
 #include <numeric>
 
 #include "policies/balance.hpp"
-#include "tests/bench/plain_greedy.hpp"
+#include "jobs/bench/plain_greedy.hpp"
 #include "tests/policies/scenario.hpp"
 
 namespace ballast {

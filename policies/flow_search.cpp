@@ -1,0 +1,261 @@
+#include "policies/flow_search.hpp"
+
+#include <algorithm>
+
+namespace ballast {
+
+namespace {
+
+// Candidates whose effect is computed although one is found to help; fewer of them where ranks are
+// so many that a step matters little.
+constexpr std::size_t tries = 8;
+constexpr std::size_t tries_large = 2;
+constexpr int large_ranks = 256;
+constexpr std::size_t few_candidates = 16;
+constexpr std::size_t many_candidates = 192;
+constexpr std::size_t kicks = 12;
+constexpr int follow_ups = 4;
+constexpr std::int64_t escape_parts = 1000;  // not worth the time for less above the target
+constexpr std::int64_t price_one = 64;
+constexpr std::int64_t steps_least = 256;
+constexpr std::int64_t steps_per_rank = 4;
+
+}  // namespace
+
+flow_search::flow_search(const cluster_map& cluster, std::span<const std::int32_t> usable_slots)
+    : cluster_(cluster), usable_(usable_slots) {
+  for (const std::int64_t cost : cluster.cost_ns_per_mib) dearest_ = std::max(dearest_, cost);
+}
+
+std::int64_t flow_search::improve(flow_state& state, std::span<const std::int32_t> origin,
+                                  const flow_budget& budget) {
+  layout_ = &state.layout();
+  origin_ = origin;
+  budget_ = budget;
+  list_hosts(static_cast<std::size_t>(state.experts_count()));
+  count_arrivals(state);
+  std::int64_t fullest = state.fullest();
+  saved_.assign(state.experts().begin(), state.experts().end());
+  // Every step lowers the score; the limit is for inputs where that would take very many.
+  std::int64_t steps = steps_least + steps_per_rank * state.ranks();
+  while (fullest > budget_.target && steps-- > 0 && (step(state) || escape(state))) {
+    const std::int64_t now = state.fullest();
+    if (now < fullest) {
+      fullest = now;
+      saved_.assign(state.experts().begin(), state.experts().end());
+    }
+  }
+  return fullest;
+}
+
+bool flow_search::affordable(std::span<const std::int32_t> experts) const {
+  std::int64_t moves = 0;
+  for (int rank = 0; rank < layout_->ranks(); ++rank) {
+    std::int64_t arrivals = 0;
+    for (std::int32_t slot = layout_->first(rank); slot < layout_->first(rank + 1); ++slot) {
+      if (experts[slot] != no_expert && !was_on(rank, experts[slot])) ++arrivals;
+    }
+    if (!budget_.rank_left.empty() && arrivals > budget_.rank_left[rank]) return false;
+    moves += arrivals;
+  }
+  return budget_.moves < 0 || moves <= budget_.moves;
+}
+
+void flow_search::list_hosts(std::size_t experts) {
+  hosts_before_.resize(experts);
+  for (auto& hosts : hosts_before_) hosts.clear();
+  for (std::int32_t slot = 0; slot < layout_->slots(); ++slot) {
+    if (origin_[slot] != no_expert) hosts_before_[origin_[slot]].push_back(layout_->rank_of(slot));
+  }
+}
+
+void flow_search::count_arrivals(const flow_state& state) {
+  const slot_layout& layout = state.layout();
+  moves_ = 0;
+  rank_moves_.assign(static_cast<std::size_t>(layout.ranks()), 0);
+  occupied_.assign(rank_moves_.size(), 0);
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
+      if (state.expert(slot) == no_expert) continue;
+      ++occupied_[rank];
+      if (!was_on(rank, state.expert(slot))) ++rank_moves_[rank];
+    }
+    moves_ += rank_moves_[rank];
+  }
+}
+
+bool flow_search::was_on(int rank, std::int32_t expert) const {
+  const slot_layout& layout = *layout_;
+  for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
+    if (origin_[slot] == expert) return true;
+  }
+  return false;
+}
+
+/// One move or swap, if any helps: of the few that promise most, or else of many.
+bool flow_search::step(flow_state& state) {
+  label_blocks(state);
+  list_sources(state);
+  list_targets(state);
+  losing_.clear();
+  for (const std::size_t limit : {few_candidates, many_candidates}) {
+    limit_ = limit;
+    best_.clear();
+    estimate_replacements(state);
+    estimate_swaps(state);
+    const candidate* chosen = try_out(state, limit == few_candidates ? 0 : few_candidates);
+    if (chosen != nullptr) {
+      carry_out(state, *chosen);
+      return true;
+    }
+    if (best_.size() < limit) return false;
+  }
+  return false;
+}
+
+void flow_search::carry_out(flow_state& state, const candidate& next) {
+  note_arrivals(state, state.expert(next.from), next.to);
+  if (next.swaps) note_arrivals(state, state.expert(next.to), next.from);
+  apply(state, next);
+  state.settle();
+}
+
+void flow_search::note_arrivals(const flow_state& state, std::int32_t expert, std::int32_t slot) {
+  const int rank = state.layout().rank_of(slot);
+  const int more = arrivals(state, expert, slot);
+  moves_ += more;
+  rank_moves_[rank] += more;
+  occupied_[rank] += state.expert(slot) == no_expert ? 1 : 0;
+}
+
+/// The best of the candidates from the `first` on, by what they really bring; null if none helps.
+const flow_search::candidate* flow_search::try_out(flow_state& state, std::size_t first) {
+  const score_type before = state.score();
+  // With one move left, only the fullest rank counts.
+  const bool final_move = budget_.moves >= 0 && budget_.moves - moves_ <= 1;
+  const std::int64_t fullest = state.fullest();
+  score_type most = 0;
+  const candidate* chosen = nullptr;
+  const std::size_t enough = state.ranks() > large_ranks ? tries_large : tries;
+  std::size_t tried = 0;
+  for (std::size_t i = first; i < best_.size(); ++i) {
+    const candidate& next = best_[i];
+    if ((!final_move && most >= next.value) || (most > 0 && ++tried > enough)) break;
+    state.begin_trial();
+    apply(state, next);
+    state.settle();
+    const score_type gain = before - state.score();
+    const std::int64_t lower = final_move ? fullest - state.fullest() : 0;
+    state.roll_back();
+    if (gain <= 0 || lower < 0) {
+      losing_.push_back({gain, next});
+      continue;
+    }
+    score_type value = gain * price_one / price(state, next);
+    if (final_move) value += static_cast<score_type>(lower) << 64;
+    if (value > most) {
+      most = value;
+      chosen = &next;
+    }
+  }
+  return chosen;
+}
+
+/// Where no single step helps: makes one that costs least and sees whether the steps after it make
+/// up for it.
+bool flow_search::escape(flow_state& state) {
+  std::stable_sort(losing_.begin(), losing_.end(),
+                   [](const outcome& a, const outcome& b) { return a.gain > b.gain; });
+  if (losing_.size() > kicks) losing_.resize(kicks);
+  const std::vector<outcome> kicked = losing_;
+  const score_type before = state.score();
+  if (budget_.moves >= 0 && budget_.moves - moves_ < 2) return false;
+  if (state.fullest() <= budget_.target + budget_.target / escape_parts) return false;
+  before_ = state;
+  for (const outcome& first : kicked) {
+    carry_out(state, first.change);
+    for (int depth = 0; depth < follow_ups && step(state); ++depth) {
+      if (state.score() < before) return true;
+    }
+    state = before_;
+    count_arrivals(state);
+  }
+  return false;
+}
+
+/// Keeps the candidate if it is among the best and affordable.
+void flow_search::offer(const flow_state& state, const candidate& next) {
+  if (best_.size() == limit_ && next.value <= best_.back().value) return;
+  // One of several that differ only in the replica that leaves, or in which of two equal experts.
+  const int rank = state.layout().rank_of(next.to);
+  for (const candidate& held : best_) {
+    if (held.value == next.value && held.swaps == next.swaps && held.from == next.from &&
+        state.layout().rank_of(held.to) == rank) {
+      return;
+    }
+  }
+  if (!within_budget(state, next)) return;
+  if (best_.size() == limit_) best_.pop_back();
+  const auto at = std::find_if(best_.begin(), best_.end(),
+                               [&](const candidate& held) { return held.value < next.value; });
+  best_.insert(at, next);
+}
+
+/// By how much the experts that a rank has to receive change.
+int flow_search::arrivals(const flow_state& state, std::int32_t expert, std::int32_t slot) const {
+  const int rank = state.layout().rank_of(slot);
+  const std::int32_t leaving = state.expert(slot);
+  return (was_on(rank, expert) ? 0 : 1) - (leaving == no_expert || was_on(rank, leaving) ? 0 : 1);
+}
+
+bool flow_search::within_budget(const flow_state& state, const candidate& next) const {
+  const int there = arrivals(state, state.expert(next.from), next.to);
+  const int back = next.swaps ? arrivals(state, state.expert(next.to), next.from) : 0;
+  if (budget_.moves >= 0 && there + back > 0 && moves_ + there + back > budget_.moves) return false;
+  if (budget_.rank_left.empty()) return true;
+  const int to = state.layout().rank_of(next.to);
+  const int from = state.layout().rank_of(next.from);
+  return (there <= 0 || rank_moves_[to] + there <= budget_.rank_left[to]) &&
+         (back <= 0 || rank_moves_[from] + back <= budget_.rank_left[from]);
+}
+
+/// Of all that arrives; what takes back earlier arrivals costs little.
+std::int64_t flow_search::price(const flow_state& state, const candidate& next) const {
+  const int to = state.layout().rank_of(next.to);
+  const int from = state.layout().rank_of(next.from);
+  std::int64_t sum = arrivals(state, state.expert(next.from), next.to) * price_one;
+  sum += link_price(state.expert(next.from), to);
+  if (next.swaps) {
+    sum += arrivals(state, state.expert(next.to), next.from) * price_one;
+    sum += link_price(state.expert(next.to), from);
+  }
+  return std::max<std::int64_t>(sum, price_one / 4);
+}
+
+/// Up to an eighth of a move's price, for the nearest rank that holds the expert.
+std::int64_t flow_search::link_price(std::int32_t expert, int rank) const {
+  std::int64_t cheapest = dearest_;
+  for (const std::int32_t source : hosts_before_[expert]) {
+    cheapest = std::min(cheapest, link_cost(source, rank));
+  }
+  return was_on(rank, expert) ? 0 : cheapest * (price_one / 8) / dearest_;
+}
+
+std::int64_t flow_search::link_cost(int from, int to) const {
+  const rank_place& here = cluster_.ranks[from];
+  const rank_place& there = cluster_.ranks[to];
+  const link_class link = here.island == there.island ? link_class::island
+                          : here.node == there.node   ? link_class::node
+                                                      : link_class::remote;
+  return cluster_.cost_ns_per_mib[static_cast<std::size_t>(link)];
+}
+
+void flow_search::apply(flow_state& state, const candidate& next) {
+  if (next.swaps) {
+    state.swap(next.from, next.to);
+  } else {
+    state.replace(next.to, state.expert(next.from));
+  }
+}
+
+}  // namespace ballast

@@ -1,0 +1,143 @@
+#pragma once
+// One layer while `flow` searches: which expert each slot holds, how much of the expert's load each
+// replica takes, and the load of every rank. The loads that replicas take are kept at (or, after a
+// trial change, brought back to) the evenest split that the placement allows.
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "policies/placement.hpp"
+
+namespace ballast {
+
+/// Loads here are in units of a power of two of a token, chosen so that the layer's total is below
+/// 2^61.
+///
+/// The evenest split: no replica takes load on a rank that is fuller than another rank that hosts
+/// its expert. It minimises the fullest rank and every other convex measure of the rank loads at
+/// once. Then replicas that take load connect ranks of equal load; such a set of ranks is called a
+/// block.
+class flow_state {
+ public:
+  /// Takes over a legal placement without duplicates on a rank. `loads`: [experts].
+  void start(std::span<const std::int64_t> loads, const slot_layout& layout,
+             std::span<const std::int32_t> expert_of_slot);
+
+  int ranks() const { return static_cast<int>(load_.size()); }
+  int experts_count() const { return static_cast<int>(head_.size()); }
+  int slots() const { return static_cast<int>(expert_.size()); }
+  const slot_layout& layout() const { return *layout_; }
+  std::int32_t expert(std::int32_t slot) const { return expert_[slot]; }
+  std::span<const std::int32_t> experts() const { return expert_; }
+  std::int64_t flow(std::int32_t slot) const { return flow_[slot]; }
+  /// Whether the slot's expert has other replicas and this one takes load (or may come to).
+  bool carries(std::int32_t slot) const { return active_[slot] != 0; }
+  std::int64_t load(int rank) const { return load_[rank]; }
+  std::int64_t weight(std::int32_t expert) const { return weight_[expert]; }
+  std::int32_t replicas(std::int32_t expert) const { return count_[expert]; }
+  std::int32_t first_slot(std::int32_t expert) const { return head_[expert]; }
+  std::int32_t next_slot(std::int32_t slot) const { return next_[slot]; }
+  bool holds(int rank, std::int32_t expert) const;
+  std::int64_t total() const { return total_; }
+  std::int64_t mean() const { return mean_; }
+  int unit_shift() const { return unit_shift_; }
+
+  /// Sum over ranks of the squared excess over the mean, in rough units: what a search lowers.
+  __extension__ typedef __int128 score_type;
+  score_type score() const { return score_; }
+  std::int64_t fullest() const;
+  /// An excess is shifted right by this before it is squared.
+  int score_shift() const { return score_shift_; }
+
+  /// Changes; the ranks concerned are remembered for `settle`. An expert replaced keeps another
+  /// replica, or else is put into a slot before `settle`.
+  void replace(std::int32_t slot, std::int32_t expert);
+  void swap(std::int32_t a, std::int32_t b);
+
+  /// Brings the split back to (within a 16384th of the mean load of) the evenest, starting from the
+  /// ranks that changes touched.
+  void settle();
+
+  /// All changes since `begin_trial` are undone by `roll_back`.
+  void begin_trial();
+  void roll_back();
+
+  /// Moves `amount` of a replicated expert's load between two of its slots.
+  void shift(std::int32_t from_slot, std::int32_t to_slot, std::int64_t amount);
+
+ private:
+  struct slot_change {
+    std::int32_t slot;
+    std::int64_t flow;
+    std::uint8_t active;
+  };
+  struct expert_change {
+    std::int32_t slot;
+    std::int32_t expert;
+  };
+  struct load_change {
+    std::int32_t rank;
+    std::int64_t load;
+  };
+  struct tree_node {
+    std::int32_t rank;
+    std::int32_t parent;    // index of the parent node, -1 for the root
+    std::int32_t up_slot;   // on this rank, holds the expert that leads to the parent
+    std::int32_t via_slot;  // on the parent's rank, holds the same expert
+    std::int64_t need;
+  };
+
+  void set_flow(std::int32_t slot, std::int64_t flow);
+  void set_active(std::int32_t slot, bool active);
+  void set_load(int rank, std::int64_t load);
+  score_type square(std::int64_t load) const;
+  void link(std::int32_t slot, std::int32_t expert);
+  void unlink(std::int32_t slot);
+  void put(std::int32_t slot, std::int32_t expert);
+  void vacate(std::int32_t slot);
+  void mark(int rank);
+  std::int32_t lightest_other(std::int32_t slot) const;
+  void respond(std::int32_t expert);
+  void grow_tree(int root);
+  bool level_tree();
+  bool is_empty_before(std::int32_t a, std::int32_t b) const;
+  void sum_needs();
+  void clear_deltas();
+  void shift_needs();
+  void drop(std::int32_t slot);
+  bool extend_block();
+
+  const slot_layout* layout_ = nullptr;
+  std::vector<std::int32_t> expert_;   // [slots]
+  std::vector<std::int64_t> flow_;     // [slots]
+  std::vector<std::uint8_t> active_;   // [slots] one of several replicas, and takes load
+  std::vector<std::int32_t> next_;     // [slots] next slot of the same expert
+  std::vector<std::int32_t> head_;     // [experts]
+  std::vector<std::int32_t> count_;    // [experts]
+  std::vector<std::int64_t> weight_;   // [experts]
+  std::vector<std::int64_t> load_;     // [ranks]
+  std::vector<std::int32_t> touched_;  // ranks to settle
+  std::vector<std::uint8_t> is_touched_;
+  std::vector<std::int32_t> unchecked_;  // roots of blocks that may join others
+  std::int64_t total_ = 0;
+  std::int64_t mean_ = 0;
+  std::int64_t tolerance_ = 0;
+  int unit_shift_ = 0;
+  int score_shift_ = 0;
+  score_type score_ = 0;
+
+  std::vector<tree_node> tree_;
+  std::vector<std::int64_t> delta_;       // [slots] zero outside level_tree
+  std::vector<std::uint32_t> seen_rank_;  // [ranks] number of the tree that reached it
+  std::vector<std::uint32_t> seen_expert_;
+  std::uint32_t tree_number_ = 0;
+  std::vector<std::pair<std::int64_t, std::int32_t>> hosts_;
+
+  bool trial_ = false;
+  std::vector<slot_change> slot_changes_;
+  std::vector<expert_change> expert_changes_;
+  std::vector<load_change> load_changes_;
+};
+
+}  // namespace ballast
