@@ -14,7 +14,7 @@ namespace ballast {
 namespace {
 
 struct plan_options {
-  std::string loads, generate, window, topology, policy = "deepseek", current, model, out, json;
+  std::string loads, generate, window, topology, policy = BALLAST_DEFAULT_POLICY, current, model, out, json;
   std::int32_t ranks = 0, slots_per_rank = 0, ranks_per_node = 0, groups = 0, threads = 1;
   std::int64_t max_moves = -1, max_bytes = -1, expert_bytes = 0;
   std::uint64_t seed = 1;

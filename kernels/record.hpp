@@ -41,7 +41,7 @@ struct device_counts {
 
 /// The same on the device, except that ids out of range are added to *outside. Reads 4 or 8 bytes
 /// per id once and adds at most experts + 1 numbers per CTA to global memory. Any alignment of the
-/// ids' type; aligned to 16 bytes is faster.
+/// ids' type; aligned to 8 bytes is faster.
 device_status record_device(const id_matrix& ids, const device_counts& into,
                             const replay_values& replay, device_stream stream);
 

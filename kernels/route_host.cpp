@@ -4,13 +4,6 @@
 namespace ballast {
 namespace {
 
-std::int32_t slot_of(const route_tables& t, const route_origin& o, route_mode mode,
-                     std::int64_t token, std::int64_t id) {
-  const expert_replicas r = route_replicas(t, id);
-  if (r.count == 1) return r.slot[0];  // what every mode chooses, sooner
-  return route_choice(r, o, mode, token, static_cast<std::int32_t>(id));
-}
-
 template <typename Id>
 void route(const id_matrix& m, const route_tables& t, const route_origin& o, route_mode mode,
            Id* out) {
@@ -21,8 +14,13 @@ void route(const id_matrix& m, const route_tables& t, const route_origin& o, rou
       const std::int64_t i = token * m.columns + c;
       if (token >= m.valid_tokens) {
         out[i] = -1;
+      } else if (c >= routed) {
+        out[i] = ids[i];
       } else {
-        out[i] = c < routed ? slot_of(t, o, mode, token, ids[i]) : ids[i];
+        const expert_replicas r = route_replicas(t, ids[i]);
+        // One replica is what every mode chooses, and known sooner here.
+        out[i] = r.count == 1 ? r.slot[0]
+                              : route_choice(r, o, mode, token, static_cast<std::int32_t>(ids[i]));
       }
     }
   }

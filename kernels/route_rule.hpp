@@ -84,7 +84,7 @@ BALLAST_HOST_DEVICE inline std::int32_t route_choice(const expert_replicas& r,
 
 /// The replicas of a counted id; none where it is out of range.
 BALLAST_HOST_DEVICE inline expert_replicas route_replicas(const route_tables& t, std::int64_t id) {
-  const bool known = id >= 0 && id < t.experts;
+  const bool known = static_cast<std::uint64_t>(id) < static_cast<std::uint64_t>(t.experts);
   const std::int32_t first = known ? t.replica_first[id] : 0;
   const std::int32_t end = known ? t.replica_first[id + 1] : 0;
   return {t.replica_slot + first, t.replica_share_end + first, end - first};

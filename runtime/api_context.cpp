@@ -45,7 +45,7 @@ void ballast_config_init(ballast_config* config) {
   *config = ballast_config{};
   config->struct_size = sizeof(*config);
   config->groups = 1;
-  config->policy = "deepseek";
+  config->policy = BALLAST_DEFAULT_POLICY;
   config->consensus_lag = 2;
   config->interval = 1000;
   config->balance_min_permille = 1000;

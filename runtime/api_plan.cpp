@@ -106,7 +106,7 @@ void ballast_plan_request_init(ballast_plan_request* request) {
   if (request == nullptr) return;
   *request = ballast_plan_request{};
   request->struct_size = sizeof(*request);
-  request->policy = "deepseek";
+  request->policy = BALLAST_DEFAULT_POLICY;
   request->groups = 1;
   request->max_moves = -1;
   request->max_bytes = -1;
@@ -129,7 +129,7 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     question.loads = {request->loads, static_cast<std::size_t>(request->layers) * request->experts};
     question.current = &current;
     question.cluster = &cluster;
-    question.policy = request->policy == nullptr ? "deepseek" : request->policy;
+    question.policy = request->policy == nullptr ? BALLAST_DEFAULT_POLICY : request->policy;
     question.compatible = request->compatible != 0;
     question.groups = request->groups;
     question.seed = request->seed;

@@ -39,6 +39,9 @@
 #define BALLAST_VERSION_MINOR 1
 #define BALLAST_VERSION_PATCH 0
 
+/* The policy that plans when none is named. */
+#define BALLAST_DEFAULT_POLICY "flow"
+
 #if defined(BALLAST_BUILDING)
 #define BALLAST_API __attribute__((visibility("default")))
 #else
@@ -173,7 +176,7 @@ typedef struct ballast_config {
                          land in them */
   int32_t groups;     /* 1; of experts, for hierarchical policies */
   int32_t compatible; /* 0; nonzero: the policy's published rules to the letter */
-  const char* policy; /* "deepseek"; see ballast_policy_name. Not kept */
+  const char* policy; /* BALLAST_DEFAULT_POLICY; see ballast_policy_name. Not kept */
   int32_t mode;       /* BALLAST_MODE_DYNAMIC */
   int32_t way;        /* BALLAST_WAY_AUTO */
   int32_t verify;     /* BALLAST_VERIFY_FULL */
@@ -420,7 +423,7 @@ typedef struct ballast_plan_request {
       placement; /* [layers][ranks * slots_per_rank], -1 empty; NULL: as for ballast_config */
   const int32_t* shares;            /* the same shape; NULL: equal */
   const ballast_topology* topology; /* NULL: all ranks on one node */
-  const char* policy;               /* "deepseek" */
+  const char* policy;               /* BALLAST_DEFAULT_POLICY */
   int32_t groups;                   /* 1 */
   int32_t compatible;               /* 0 */
   int64_t max_moves;                /* -1; per layer */

@@ -129,7 +129,7 @@ settings settings::read(const ballast_config& config, int ranks) {
   s.config = config;
   check_ranges(s.config, ranks);
   if (s.config.window == 0) s.config.window = s.config.interval;
-  s.policy = config.policy == nullptr ? "deepseek" : config.policy;
+  s.policy = config.policy == nullptr ? BALLAST_DEFAULT_POLICY : config.policy;
   if (std::ranges::none_of(policy_names(), [&](const char* name) { return s.policy == name; })) {
     reject("policy", s.policy, fmt::format("one of {}", fmt::join(policy_names(), ", ")).c_str());
   }

@@ -21,7 +21,7 @@ struct replay_options {
   std::int64_t steps = 0;          ///< 0: all of the source's
   std::int64_t interval = 100;
   std::int64_t window = 0;
-  std::string policy = "deepseek";
+  std::string policy = BALLAST_DEFAULT_POLICY;
   bool compatible = false;
   std::int32_t groups = 0;         ///< 0: the model's, or 1
   std::int64_t max_moves = -1;

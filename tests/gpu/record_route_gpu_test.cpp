@@ -206,7 +206,7 @@ TYPED_TEST(record_route_gpu, a_replayed_graph_follows_ids_step_and_valid_tokens)
       });
 }
 
-TYPED_TEST(record_route_gpu, a_refused_launch_is_told_and_other_errors_are_not_taken_for_it) {
+TYPED_TEST(record_route_gpu, errors_left_behind_by_others_are_not_taken_for_a_launch) {
   std::mt19937_64 random(6);
   const shape s = {100, 100, 8, 0, 16};
   scene<TypeParam> one(s, random_ids<TypeParam>(s.tokens * s.columns, s.experts, 10, random),

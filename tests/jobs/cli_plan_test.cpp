@@ -40,7 +40,7 @@ TEST(cli_plan, report_follows_the_schema) {
   for (const auto& [name, value] :
        {std::pair{"layers", 9}, {"experts", 64}, {"ranks", 8}, {"slots_per_rank", 9}})
     EXPECT_EQ(report[name], value);
-  EXPECT_EQ(report["policy"], "deepseek");
+  EXPECT_EQ(report["policy"], "flow");
   const auto digest = report["digest"].get<std::string>();
   EXPECT_EQ(digest.size(), 16u);
   EXPECT_EQ(digest.find_first_not_of("0123456789abcdef"), std::string::npos);

@@ -60,6 +60,7 @@ bool same_everywhere(MPI_Comm comm, const std::string& text) {
 ballast_config small_config(int ranks) {
   ballast_config config;
   ballast_config_init(&config);
+  config.policy = "deepseek";  // moves much, and so exercises the protocol
   config.layers = 3;
   config.experts = 13;
   config.slots_per_rank = (config.experts + ranks - 1) / ranks + 2;

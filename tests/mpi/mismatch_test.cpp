@@ -223,9 +223,9 @@ TEST(mismatch, what_the_policy_cannot_plan_is_refused) {
   EXPECT_EQ(context, nullptr);
 }
 
-TEST(mismatch, no_policy_means_deepseek) {
+TEST(mismatch, no_policy_means_the_default) {
   ballast_config config = small_config(ranks());
-  if (is_odd()) config.policy = nullptr;
+  config.policy = is_odd() ? nullptr : BALLAST_DEFAULT_POLICY;
   ballast_context* context = nullptr;
   EXPECT_EQ(ballast_create(&config, MPI_COMM_WORLD, &context), BALLAST_OK) << ballast_last_error();
   EXPECT_EQ(ballast_destroy(context), BALLAST_OK);

@@ -14,7 +14,7 @@ planner_settings settings_of(const ballast_config& c, int ranks, const cluster_m
   planner_settings s;
   s.rank = 0;
   s.cluster = cluster;
-  s.policy = c.policy == nullptr ? "deepseek" : c.policy;
+  s.policy = c.policy == nullptr ? BALLAST_DEFAULT_POLICY : c.policy;
   s.compatible = c.compatible != 0;
   s.groups = c.groups;
   s.seed = c.seed;

@@ -162,16 +162,17 @@ TEST(flow, no_rank_receives_more_than_its_bytes) {
   }
 }
 
-/// Two ranks, one slot to spare, four layers: each layer wants one move to rank 1.
+/// Two ranks, one slot to spare, three layers: each wants one move to rank 1, and gains by shifting
+/// expert 3 there even without.
 TEST(flow, byte_budget_goes_to_the_layers_that_gain_most_and_the_others_still_share) {
   const slot_layout layout = slot_layout::uniform(2, 3);
-  placement current(3, 3, layout);
+  placement current(3, 4, layout);
   longs loads;
   for (int layer = 0; layer < 3; ++layer) {
-    const ints held = {0, 1, no_expert, 2, no_expert, no_expert};
+    const ints held = {0, 1, 3, 2, 3, no_expert};
     std::copy(held.begin(), held.end(), current.experts_of(layer).begin());
-    set_equal_shares(held, 3, current.shares_of(layer));
-    for (const std::int64_t load : {600, 400, 200}) loads.push_back(load * (layer + 1));
+    set_equal_shares(held, 4, current.shares_of(layer));
+    for (const std::int64_t load : {600, 400, 200, 100}) loads.push_back(load * (layer + 1));
   }
   testing::scenario s(loads, current, testing::even_cluster(1, 2));
   s.request.policy = "flow";
@@ -181,6 +182,7 @@ TEST(flow, byte_budget_goes_to_the_layers_that_gain_most_and_the_others_still_sh
   EXPECT_EQ(planned.layers[0].moves, 0);
   EXPECT_EQ(planned.layers[1].moves, 0);
   EXPECT_EQ(planned.layers[2].moves, 1);
+  for (const layer_outcome& layer : planned.layers) EXPECT_TRUE(layer.max_after < layer.max_before);
 }
 
 TEST(flow, shares_alone_can_be_enough) {

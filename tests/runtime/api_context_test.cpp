@@ -19,7 +19,7 @@ TEST(api, initialisers_fill_the_documented_defaults) {
   EXPECT_EQ(c.spare_rows, 0);
   EXPECT_EQ(c.groups, 1);
   EXPECT_EQ(c.compatible, 0);
-  EXPECT_STREQ(c.policy, "deepseek");
+  EXPECT_STREQ(c.policy, BALLAST_DEFAULT_POLICY);
   EXPECT_EQ(c.mode, BALLAST_MODE_DYNAMIC);
   EXPECT_EQ(c.way, BALLAST_WAY_AUTO);
   EXPECT_EQ(c.verify, BALLAST_VERIFY_FULL);

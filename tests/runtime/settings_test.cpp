@@ -111,7 +111,7 @@ TEST(settings, defaults_are_filled_in) {
   const ballast_config config = good_config();
   const settings s = settings::read(config, 4);
   EXPECT_EQ(s.config.window, s.config.interval);
-  EXPECT_EQ(s.policy, "deepseek");
+  EXPECT_EQ(s.policy, BALLAST_DEFAULT_POLICY);
   EXPECT_EQ(s.drill.kind, drill_kind::none);
   EXPECT_EQ(s.layout, slot_layout::uniform(4, 2));
   EXPECT_EQ(s.usable_slots, (std::vector<std::int32_t>{2, 2, 2, 2}));
