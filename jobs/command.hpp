@@ -1,5 +1,6 @@
 #pragma once
-// The subcommands of `ballast`. Each adds its options to the program and sets `run`, which main calls after parsing.
+// The subcommands of `ballast`. Each adds its options to the program and sets `run`, which main
+// calls after parsing.
 
 #include <CLI/CLI.hpp>
 #include <cstdint>

@@ -6,15 +6,21 @@ namespace ballast {
 
 exit_code exit_code_of(ballast_status status) {
   switch (status) {
-    case BALLAST_OK: return exit_code::ok;
-    case BALLAST_ERROR_INVALID_ARGUMENT: return exit_code::bad_input;
-    case BALLAST_ERROR_CONFIG_MISMATCH: return exit_code::mismatch;
-    case BALLAST_ERROR_DEADLINE: return exit_code::temporary;
+    case BALLAST_OK:
+      return exit_code::ok;
+    case BALLAST_ERROR_INVALID_ARGUMENT:
+      return exit_code::bad_input;
+    case BALLAST_ERROR_CONFIG_MISMATCH:
+      return exit_code::mismatch;
+    case BALLAST_ERROR_DEADLINE:
+      return exit_code::temporary;
     case BALLAST_ERROR_MPI:
     case BALLAST_ERROR_MEMORY:
-    case BALLAST_ERROR_SYSTEM: return exit_code::system;
+    case BALLAST_ERROR_SYSTEM:
+      return exit_code::system;
     case BALLAST_ERROR_STATE:
-    case BALLAST_ERROR_INTERNAL: break;
+    case BALLAST_ERROR_INTERNAL:
+      break;
   }
   return exit_code::internal;
 }

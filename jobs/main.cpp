@@ -5,7 +5,9 @@
 #include "jobs/mpi_session.hpp"
 
 int main(int argc, char** argv) {
-  CLI::App program("Ballast keeps the experts of Mixture-of-Experts models evenly loaded while the model runs.", "ballast");
+  CLI::App program(
+      "Ballast keeps the experts of Mixture-of-Experts models evenly loaded while the model runs.",
+      "ballast");
   program.set_version_flag("--version", std::string("ballast ") + ballast_version());
   program.require_subcommand(1);
   program.option_defaults()->always_capture_default();

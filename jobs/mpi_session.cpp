@@ -37,7 +37,8 @@ void together(const mpi_session& mpi, const std::function<void()>& work) {
   MPI_Bcast(head, 2, MPI_INT, failed, mpi.comm());
   text.resize(head[1]);
   MPI_Bcast(text.data(), head[1], MPI_CHAR, failed, mpi.comm());
-  throw job_error(static_cast<exit_code>(head[0]), failed == 0 ? text : fmt::format("rank {}: {}", failed, text));
+  throw job_error(static_cast<exit_code>(head[0]),
+                  failed == 0 ? text : fmt::format("rank {}: {}", failed, text));
 }
 
 int run_mpi_job(const std::function<exit_code(const mpi_session&)>& job) {
@@ -46,7 +47,8 @@ int run_mpi_job(const std::function<exit_code(const mpi_session&)>& job) {
     return static_cast<int>(job(mpi));
   } catch (...) {
     const job_error failure = current_job_error();
-    const bool shared = failure.code() != exit_code::temporary && failure.code() != exit_code::internal;
+    const bool shared =
+        failure.code() != exit_code::temporary && failure.code() != exit_code::internal;
     if (mpi.rank() == 0 || !shared) fmt::print(stderr, "ballast: {}\n", failure.what());
     if (!shared) MPI_Abort(mpi.comm(), static_cast<int>(failure.code()));
     return static_cast<int>(failure.code());

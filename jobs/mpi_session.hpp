@@ -1,6 +1,6 @@
 #pragma once
-// MPI from start to end of a job, and how ranks fail together: a step that one rank cannot do ends the job on all of
-// them with the same exit code and one line on rank 0.
+// MPI from start to end of a job, and how ranks fail together: a step that one rank cannot do ends
+// the job on all of them with the same exit code and one line on rank 0.
 
 #include <mpi.h>
 
@@ -26,12 +26,14 @@ class mpi_session {
   int size_ = 1;
 };
 
-/// Collective. Runs `work` on every rank; if it throws on any, every rank throws job_error with the code and text of the
-/// lowest rank that failed ("rank 3: ..." unless all failed alike on rank 0). Only for work that is not itself collective.
+/// Collective. Runs `work` on every rank; if it throws on any, every rank throws job_error with the
+/// code and text of the lowest rank that failed ("rank 3: ..." unless all failed alike on rank 0).
+/// Only for work that is not itself collective.
 void together(const mpi_session& mpi, const std::function<void()>& work);
 
-/// Runs a whole job and returns the process's exit code. An error that all ranks share is printed by rank 0; one that leaves the
-/// others waiting (silent ranks) is printed by this rank and ends all with MPI_Abort.
+/// Runs a whole job and returns the process's exit code. An error that all ranks share is printed
+/// by rank 0; one that leaves the others waiting (silent ranks) is printed by this rank and ends
+/// all with MPI_Abort.
 int run_mpi_job(const std::function<exit_code(const mpi_session&)>& job);
 
 /// This process's rank as the launcher says, before MPI is initialised; 0 without a launcher.

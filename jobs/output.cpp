@@ -13,7 +13,9 @@
 namespace ballast {
 
 nlohmann::ordered_json json_head(const std::string& command) {
-  return {{"schema", "ballast." + command + "/1"}, {"version", ballast_version()}, {"command", command}};
+  return {{"schema", "ballast." + command + "/1"},
+          {"version", ballast_version()},
+          {"command", command}};
 }
 
 void write_file(const std::string& path, const std::string& text) {
@@ -21,7 +23,8 @@ void write_file(const std::string& path, const std::string& text) {
   const auto fail = [&](const char* what) {
     const int code = errno;
     unlink(temporary.c_str());
-    throw job_error(exit_code::system, fmt::format("{}: cannot {}: {}", path, what, std::strerror(code)));
+    throw job_error(exit_code::system,
+                    fmt::format("{}: cannot {}: {}", path, what, std::strerror(code)));
   };
   const int file = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (file < 0) fail("create");

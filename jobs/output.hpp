@@ -9,8 +9,8 @@ namespace ballast {
 /// {"schema": "ballast.<command>/1", "version": ..., "command": ...}
 nlohmann::ordered_json json_head(const std::string& command);
 
-/// Writes `text` to a file by way of a temporary beside it and a rename, so that a reader sees the old or the new whole. Throws
-/// job_error(system) naming the file.
+/// Writes `text` to a file by way of a temporary beside it and a rename, so that a reader sees the
+/// old or the new whole. Throws job_error(system) naming the file.
 void write_file(const std::string& path, const std::string& text);
 
 /// Nothing for an empty destination, standard output for "-", a file otherwise.

@@ -20,16 +20,19 @@ constexpr const char* schema = "ballast.placement/1";
 }
 
 // A whole number in [least, most]; JSON's may be signed, unsigned or neither.
-bool read_number(const nlohmann::json& number, std::int64_t least, std::int64_t most, std::int32_t& value) {
+bool read_number(const nlohmann::json& number, std::int64_t least, std::int64_t most,
+                 std::int32_t& value) {
   if (!number.is_number_integer()) return false;
-  if (number.is_number_unsigned() && number.get<std::uint64_t>() > static_cast<std::uint64_t>(most)) return false;
+  if (number.is_number_unsigned() && number.get<std::uint64_t>() > static_cast<std::uint64_t>(most))
+    return false;
   const auto wide = number.get<std::int64_t>();
   if (wide < least || wide > most) return false;
   value = static_cast<std::int32_t>(wide);
   return true;
 }
 
-std::int32_t read_count(const nlohmann::json& document, const std::string& path, const char* field, std::int64_t most) {
+std::int32_t read_count(const nlohmann::json& document, const std::string& path, const char* field,
+                        std::int64_t most) {
   const auto it = document.find(field);
   if (it == document.end()) reject(path, fmt::format("{} is missing", field));
   std::int32_t value = 0;
@@ -39,25 +42,28 @@ std::int32_t read_count(const nlohmann::json& document, const std::string& path,
   return value;
 }
 
-std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std::string& path, const char* field,
-                                      const placement_file& shape, std::int64_t least, std::int64_t most) {
+std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std::string& path,
+                                      const char* field, const placement_file& shape,
+                                      std::int64_t least, std::int64_t most) {
   const auto it = document.find(field);
   if (it == document.end()) reject(path, fmt::format("{} is missing", field));
   const std::size_t slots = static_cast<std::size_t>(shape.ranks) * shape.slots_per_rank;
   if (!it->is_array() || it->size() != static_cast<std::size_t>(shape.layers)) {
-    reject(path, fmt::format("{} has {} rows, expected {} (layers)", field, it->is_array() ? it->size() : 0, shape.layers));
+    reject(path, fmt::format("{} has {} rows, expected {} (layers)", field,
+                             it->is_array() ? it->size() : 0, shape.layers));
   }
   std::vector<std::int32_t> values;
   for (std::size_t layer = 0; layer < it->size(); ++layer) {
     const nlohmann::json& row = (*it)[layer];
     if (!row.is_array() || row.size() != slots) {
-      reject(path, fmt::format("{}[{}] has {} entries, expected {} (ranks * slots_per_rank)", field, layer,
-                               row.is_array() ? row.size() : 0, slots));
+      reject(path, fmt::format("{}[{}] has {} entries, expected {} (ranks * slots_per_rank)", field,
+                               layer, row.is_array() ? row.size() : 0, slots));
     }
     for (std::size_t s = 0; s < slots; ++s) {
       std::int32_t value = 0;
       if (!read_number(row[s], least, most, value)) {
-        reject(path, fmt::format("{}[{}][{}] is {}, expected {} to {}", field, layer, s, row[s].dump().substr(0, 40), least, most));
+        reject(path, fmt::format("{}[{}][{}] is {}, expected {} to {}", field, layer, s,
+                                 row[s].dump().substr(0, 40), least, most));
       }
       values.push_back(value);
     }
@@ -71,10 +77,12 @@ placement_file read_placement_file(const std::string& path) {
   std::error_code code;
   const std::uintmax_t bytes = std::filesystem::file_size(path, code);
   if (code) reject(path, code.message());
-  if (bytes > file_bytes_max) reject(path, fmt::format("{} bytes, at most {} are read", bytes, file_bytes_max));
+  if (bytes > file_bytes_max)
+    reject(path, fmt::format("{} bytes, at most {} are read", bytes, file_bytes_max));
   std::ifstream stream(path, std::ios::binary);
   if (!stream) reject(path, "cannot be opened");
-  const std::string text((std::istreambuf_iterator<char>(stream)), std::istreambuf_iterator<char>());
+  const std::string text((std::istreambuf_iterator<char>(stream)),
+                         std::istreambuf_iterator<char>());
   // Parsing recurses per nesting level; a placement nests two deep.
   int depth = 0;
   for (const char c : text) {
@@ -94,7 +102,8 @@ placement_file read_placement_file(const std::string& path) {
   file.ranks = read_count(document, path, "ranks", 16384);
   file.slots_per_rank = read_count(document, path, "slots_per_rank", 2048);
   if (const auto model = document.find("model"); model != document.end()) {
-    if (!model->is_string()) reject(path, fmt::format("model is {}, expected a text", model->dump().substr(0, 40)));
+    if (!model->is_string())
+      reject(path, fmt::format("model is {}, expected a text", model->dump().substr(0, 40)));
     file.model = *model;
   }
   file.experts_of_slots = read_matrix(document, path, "placement", file, -1, file.experts - 1);
@@ -111,10 +120,12 @@ void write_placement_file(const std::string& path, const placement_file& file) {
   document["slots_per_rank"] = file.slots_per_rank;
   if (!file.model.empty()) document["model"] = file.model;
   const std::size_t slots = static_cast<std::size_t>(file.ranks) * file.slots_per_rank;
-  for (const auto& [name, values] : {std::pair{"placement", &file.experts_of_slots}, std::pair{"shares", &file.shares}}) {
+  for (const auto& [name, values] :
+       {std::pair{"placement", &file.experts_of_slots}, std::pair{"shares", &file.shares}}) {
     auto& rows = document[name] = nlohmann::ordered_json::array();
     for (int layer = 0; layer < file.layers; ++layer) {
-      rows.push_back(std::vector<std::int32_t>(values->begin() + layer * slots, values->begin() + (layer + 1) * slots));
+      rows.push_back(std::vector<std::int32_t>(values->begin() + layer * slots,
+                                               values->begin() + (layer + 1) * slots));
     }
   }
   write_file(path, document.dump() + "\n");

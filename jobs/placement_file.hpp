@@ -12,13 +12,14 @@ struct placement_file {
   std::int32_t experts = 0;
   std::int32_t ranks = 0;
   std::int32_t slots_per_rank = 0;
-  std::string model;                  ///< optional
+  std::string model;                           ///< optional
   std::vector<std::int32_t> experts_of_slots;  ///< [layers][ranks * slots_per_rank], -1 empty
   std::vector<std::int32_t> shares;            ///< the same shape
 };
 
-/// Throws std::invalid_argument naming file, field and value: missing, larger than 256 MiB, not JSON, another schema, wrong
-/// shapes, ids or shares out of range, ragged slots_per_rank. Whether the placement is legal is the library's to say.
+/// Throws std::invalid_argument naming file, field and value: missing, larger than 256 MiB, not
+/// JSON, another schema, wrong shapes, ids or shares out of range, ragged slots_per_rank. Whether
+/// the placement is legal is the library's to say.
 placement_file read_placement_file(const std::string& path);
 
 void write_placement_file(const std::string& path, const placement_file& file);

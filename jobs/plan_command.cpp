@@ -14,7 +14,8 @@ namespace ballast {
 namespace {
 
 struct plan_options {
-  std::string loads, generate, window, topology, policy = BALLAST_DEFAULT_POLICY, current, model, out, json;
+  std::string loads, generate, window, topology, policy = BALLAST_DEFAULT_POLICY, current, model,
+                                                 out, json;
   std::int32_t ranks = 0, slots_per_rank = 0, ranks_per_node = 0, groups = 0, threads = 1;
   std::int64_t max_moves = -1, max_bytes = -1, expert_bytes = 0;
   std::uint64_t seed = 1;
@@ -35,7 +36,9 @@ void use_current(const plan_options& options, placement_file& file, ballast_plan
   if (options.current.empty()) return;
   file = read_placement_file(options.current);
   const auto compare = [&](const char* field, std::int64_t in_file, std::int64_t wanted) {
-    if (in_file != wanted) throw std::invalid_argument(fmt::format("{}: {} is {}, the request has {}", options.current, field, in_file, wanted));
+    if (in_file != wanted)
+      throw std::invalid_argument(
+          fmt::format("{}: {} is {}, the request has {}", options.current, field, in_file, wanted));
   };
   compare("layers", file.layers, request.layers);
   compare("experts", file.experts, request.experts);
@@ -51,7 +54,8 @@ void use_model(const plan_options& options, ballast_plan_request& request) {
   if (options.model.empty()) return;
   const model_choice choice = find_model(options.model);
   if (choice.model->experts != request.experts) {
-    throw std::invalid_argument(fmt::format("--model {} has {} experts, the loads {}", options.model, choice.model->experts, request.experts));
+    throw std::invalid_argument(fmt::format("--model {} has {} experts, the loads {}",
+                                            options.model, choice.model->experts, request.experts));
   }
   if (options.groups == 0) request.groups = choice.model->groups;
   if (options.expert_bytes == 0) request.expert_bytes = choice.expert_bytes;
@@ -61,7 +65,8 @@ planned make(const plan_options& options) {
   if (options.loads.empty() == options.generate.empty()) {
     throw job_error(exit_code::usage, "give either --loads FILE or --generate SPEC");
   }
-  const std::unique_ptr<load_source> source = options.loads.empty() ? make_generator(options.generate) : open_trace(options.loads);
+  const std::unique_ptr<load_source> source =
+      options.loads.empty() ? make_generator(options.generate) : open_trace(options.loads);
   std::vector<std::int64_t> sums(static_cast<std::size_t>(source->layers()) * source->experts());
   sum_window(*source, parse_window(options.window, source->steps()), sums);
 
@@ -84,8 +89,9 @@ planned make(const plan_options& options) {
   topology_handle topology(nullptr, ballast_topology_destroy);
   if (!options.topology.empty() || options.ranks_per_node > 0) {
     ballast_topology* made = nullptr;
-    check(ballast_topology_imitate(options.ranks, options.ranks_per_node > 0 ? options.ranks_per_node : options.ranks,
-                                   options.topology.c_str(), &made));
+    check(ballast_topology_imitate(
+        options.ranks, options.ranks_per_node > 0 ? options.ranks_per_node : options.ranks,
+        options.topology.c_str(), &made));
     topology.reset(made);
     p.request.topology = made;
   }
@@ -102,12 +108,15 @@ planned make(const plan_options& options) {
 
 void print(const planned& p) {
   const ballast_plan_summary& s = p.summary;
-  fmt::print("{} layers x {} experts on {} ranks x {} slots, policy {}\n", p.request.layers, p.request.experts, p.request.ranks,
-             p.request.slots_per_rank, p.request.policy);
-  fmt::print("balance {:.4f} -> {:.4f} (bound {:.4f}, gap {:.2f} %)\n", s.balance_before, s.balance_after, s.balance_bound, s.gap * 100);
-  fmt::print("{} layers change, {} moves in {} batches ({} local, {} island, {} node, {} remote)\n", s.layers_changed, s.moves,
-             s.batches, s.moves_by_link[0], s.moves_by_link[1], s.moves_by_link[2], s.moves_by_link[3]);
-  fmt::print("planned in {:.3f} ms, scheduled in {:.3f} ms, digest {:016x}\n", s.plan_seconds * 1e3, s.schedule_seconds * 1e3, s.digest);
+  fmt::print("{} layers x {} experts on {} ranks x {} slots, policy {}\n", p.request.layers,
+             p.request.experts, p.request.ranks, p.request.slots_per_rank, p.request.policy);
+  fmt::print("balance {:.4f} -> {:.4f} (bound {:.4f}, gap {:.2f} %)\n", s.balance_before,
+             s.balance_after, s.balance_bound, s.gap * 100);
+  fmt::print("{} layers change, {} moves in {} batches ({} local, {} island, {} node, {} remote)\n",
+             s.layers_changed, s.moves, s.batches, s.moves_by_link[0], s.moves_by_link[1],
+             s.moves_by_link[2], s.moves_by_link[3]);
+  fmt::print("planned in {:.3f} ms, scheduled in {:.3f} ms, digest {:016x}\n", s.plan_seconds * 1e3,
+             s.schedule_seconds * 1e3, s.digest);
 }
 
 nlohmann::ordered_json to_json(const planned& p) {
@@ -126,15 +135,24 @@ nlohmann::ordered_json to_json(const planned& p) {
     ballast_plan_layer l;
     l.struct_size = sizeof(l);
     check(ballast_plan_layer_summary(p.plan.get(), layer, &l));
-    per_layer.push_back({{"before", l.balance_before}, {"after", l.balance_after}, {"bound", l.balance_bound}, {"moves", l.moves}});
+    per_layer.push_back({{"before", l.balance_before},
+                         {"after", l.balance_after},
+                         {"bound", l.balance_bound},
+                         {"moves", l.moves}});
   }
-  document["balance"] = {{"before", s.balance_before}, {"after", s.balance_after}, {"bound", s.balance_bound}, {"gap", s.gap},
+  document["balance"] = {{"before", s.balance_before},
+                         {"after", s.balance_after},
+                         {"bound", s.balance_bound},
+                         {"gap", s.gap},
                          {"per_layer", per_layer}};
   const auto bytes = [&](std::int64_t moves) { return moves * p.request.expert_bytes; };
   document["moves"] = {{"count", s.moves},
                        {"bytes", bytes(s.moves)},
-                       {"by_link", {{"local", bytes(s.moves_by_link[0])}, {"island", bytes(s.moves_by_link[1])},
-                                    {"node", bytes(s.moves_by_link[2])}, {"remote", bytes(s.moves_by_link[3])}}}};
+                       {"by_link",
+                        {{"local", bytes(s.moves_by_link[0])},
+                         {"island", bytes(s.moves_by_link[1])},
+                         {"node", bytes(s.moves_by_link[2])},
+                         {"remote", bytes(s.moves_by_link[3])}}}};
   document["batches"] = s.batches;
   return document;
 }
@@ -147,7 +165,8 @@ void save(const planned& p, const plan_options& options) {
   file.ranks = p.request.ranks;
   file.slots_per_rank = p.request.slots_per_rank;
   file.model = options.model;
-  const std::size_t cells = static_cast<std::size_t>(file.layers) * file.ranks * file.slots_per_rank;
+  const std::size_t cells =
+      static_cast<std::size_t>(file.layers) * file.ranks * file.slots_per_rank;
   file.experts_of_slots.resize(cells);
   file.shares.resize(cells);
   check(ballast_plan_placement(p.plan.get(), file.experts_of_slots.data(), file.shares.data()));
@@ -171,23 +190,36 @@ void add_plan_command(CLI::App& program, command_body& run) {
   plan->add_option("--generate", o->generate, "Made-up loads, as for replay");
   plan->add_option("--window", o->window, "Steps A:B (A to B-1) to sum, default all");
   plan->add_option("--ranks", o->ranks, "Ranks")->required()->check(CLI::Range(1, 16384));
-  plan->add_option("--slots-per-rank", o->slots_per_rank, "Slots per rank and layer")->required()->check(CLI::Range(1, 1024));
-  plan->add_option("--ranks-per-node", o->ranks_per_node, "Ranks of a node (default: all)")->check(CLI::Range(1, 16384));
-  plan->add_option("--topology", o->topology, "hwloc XML or synthetic string to take every node for");
-  plan->add_option("--groups", o->groups, "Expert groups (default: the model's, or 1)")->check(CLI::Range(1, 65536));
+  plan->add_option("--slots-per-rank", o->slots_per_rank, "Slots per rank and layer")
+      ->required()
+      ->check(CLI::Range(1, 1024));
+  plan->add_option("--ranks-per-node", o->ranks_per_node, "Ranks of a node (default: all)")
+      ->check(CLI::Range(1, 16384));
+  plan->add_option("--topology", o->topology,
+                   "hwloc XML or synthetic string to take every node for");
+  plan->add_option("--groups", o->groups, "Expert groups (default: the model's, or 1)")
+      ->check(CLI::Range(1, 65536));
   plan->add_option("--policy", o->policy, "How to plan")->capture_default_str();
-  plan->add_flag("--compat", o->compatible, "The policy's published rules to the letter, no anti-affinity");
-  plan->add_option("--current", o->current, "The placement to start from (default: slot i holds expert i mod experts)");
+  plan->add_flag("--compat", o->compatible,
+                 "The policy's published rules to the letter, no anti-affinity");
+  plan->add_option("--current", o->current,
+                   "The placement to start from (default: slot i holds expert i mod experts)");
   plan->add_option("--max-moves", o->max_moves, "Moves per layer")->check(at_least_zero());
   plan->add_option("--max-bytes", o->max_bytes, "Bytes received per rank")->check(at_least_zero());
   plan->add_option("--expert-bytes", o->expert_bytes, "Bytes of one expert")->check(at_least_one());
-  plan->add_option("--model", o->model, "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");
-  plan->add_option("--threads", o->threads, "Threads that plan layers")->check(CLI::Range(1, 256))->capture_default_str();
+  plan->add_option("--model", o->model,
+                   "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");
+  plan->add_option("--threads", o->threads, "Threads that plan layers")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   plan->add_option("--seed", o->seed, "For policy random")->capture_default_str();
   plan->add_option("--out", o->out, "Write the placement to this file");
-  plan->add_option("--json", o->json, "Write the report as JSON to this file, - for standard output");
+  plan->add_option("--json", o->json,
+                   "Write the report as JSON to this file, - for standard output");
   plan->add_flag("--quiet", o->quiet, "No text");
-  plan->footer("Example:\n  ballast plan --generate model=deepseek-v3,steps=10 --ranks 32 --slots-per-rank 9 --ranks-per-node 8 --out placement.json");
+  plan->footer(
+      "Example:\n  ballast plan --generate model=deepseek-v3,steps=10 --ranks 32 --slots-per-rank "
+      "9 --ranks-per-node 8 --out placement.json");
   plan->callback([&run, o] { run = [o] { return run_plan(*o); }; });
 }
 

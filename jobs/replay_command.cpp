@@ -16,62 +16,131 @@ std::vector<std::string> known_policies() {
 
 void add_loads(CLI::App& command, replay_options& o) {
   command.add_option("--trace", o.trace, "Recorded loads: .json, .json.gz or .npy");
-  command.add_option("--generate", o.generate, "Made-up loads: key=value,... (model, layers, experts, marginal, cv, drift, domains, "
-                                               "domain_steps, tokens_per_step, noise, steps, seed)");
-  command.add_option("--model", o.model, "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");
+  command.add_option(
+      "--generate", o.generate,
+      "Made-up loads: key=value,... (model, layers, experts, marginal, cv, drift, domains, "
+      "domain_steps, tokens_per_step, noise, steps, seed)");
+  command.add_option("--model", o.model,
+                     "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");
   command.add_option("--layers", o.layers, "Use the first N layers")->check(CLI::Range(1, 4096));
-  command.add_option("--experts", o.experts, "Experts the source must have")->check(CLI::Range(1, 65536));
-  command.add_option("--top-k", o.top_k, "Experts per token, where the source does not say")->check(CLI::Range(1, 64));
+  command.add_option("--experts", o.experts, "Experts the source must have")
+      ->check(CLI::Range(1, 65536));
+  command.add_option("--top-k", o.top_k, "Experts per token, where the source does not say")
+      ->check(CLI::Range(1, 64));
   command.add_option("--steps", o.steps, "Steps to play")->check(at_least_one());
 }
 
 void add_placement(CLI::App& command, replay_options& o) {
-  command.add_option("--slots-per-rank", o.slots_per_rank, "Expert slots per rank and layer (default: one more than needed)")
+  command
+      .add_option("--slots-per-rank", o.slots_per_rank,
+                  "Expert slots per rank and layer (default: one more than needed)")
       ->check(CLI::Range(1, 1024));
-  command.add_option("--spare-rows", o.spare_rows, "Empty rows per rank and layer that moves can land in")->check(CLI::Range(0, 1024));
-  command.add_option("--expert-bytes", o.expert_bytes, "Bytes of one expert (default: the model's, or 262144)")->check(at_least_one());
+  command
+      .add_option("--spare-rows", o.spare_rows,
+                  "Empty rows per rank and layer that moves can land in")
+      ->check(CLI::Range(0, 1024));
+  command
+      .add_option("--expert-bytes", o.expert_bytes,
+                  "Bytes of one expert (default: the model's, or 262144)")
+      ->check(at_least_one());
   command.add_option("--placement", o.placement, "Start from this placement file");
-  command.add_option("--state", o.state, "Save the placement here at the end or on a signal; resume from it if it exists");
-  command.add_option("--topology", o.topology, "hwloc XML or synthetic string to take every node for");
-  command.add_option("--ranks-per-node", o.ranks_per_node, "Imitate nodes of this many ranks")->check(CLI::Range(1, 16384));
+  command.add_option(
+      "--state", o.state,
+      "Save the placement here at the end or on a signal; resume from it if it exists");
+  command.add_option("--topology", o.topology,
+                     "hwloc XML or synthetic string to take every node for");
+  command.add_option("--ranks-per-node", o.ranks_per_node, "Imitate nodes of this many ranks")
+      ->check(CLI::Range(1, 16384));
 }
 
 void add_planning(CLI::App& command, replay_options& o) {
-  command.add_option("--policy", o.policy, "How to plan")->check(CLI::IsMember(known_policies()))->capture_default_str();
-  command.add_flag("--compat", o.compatible, "The policy's published rules to the letter, no anti-affinity");
-  command.add_option("--groups", o.groups, "Expert groups for hierarchical planning (default: the model's, or 1)")->check(CLI::Range(1, 65536));
-  command.add_option("--interval", o.interval, "Steps between epochs")->check(at_least_one())->capture_default_str();
-  command.add_option("--window", o.window, "Steps whose loads an epoch sums (default: the interval)")->check(at_least_one());
-  command.add_option("--balance-min", o.balance_min, "Plan only below this balance")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command.add_option("--gain-min", o.gain_min, "Move only for a balance better by this")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  command.add_option("--max-moves", o.max_moves, "Moves per layer and epoch")->check(at_least_zero());
-  command.add_option("--max-bytes", o.max_bytes, "Bytes received per rank and epoch")->check(at_least_zero());
-  command.add_option("--planner-threads", o.planner_threads, "Threads that plan layers")->check(CLI::Range(1, 256))->capture_default_str();
+  command.add_option("--policy", o.policy, "How to plan")
+      ->check(CLI::IsMember(known_policies()))
+      ->capture_default_str();
+  command.add_flag("--compat", o.compatible,
+                   "The policy's published rules to the letter, no anti-affinity");
+  command
+      .add_option("--groups", o.groups,
+                  "Expert groups for hierarchical planning (default: the model's, or 1)")
+      ->check(CLI::Range(1, 65536));
+  command.add_option("--interval", o.interval, "Steps between epochs")
+      ->check(at_least_one())
+      ->capture_default_str();
+  command
+      .add_option("--window", o.window, "Steps whose loads an epoch sums (default: the interval)")
+      ->check(at_least_one());
+  command.add_option("--balance-min", o.balance_min, "Plan only below this balance")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--gain-min", o.gain_min, "Move only for a balance better by this")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  command.add_option("--max-moves", o.max_moves, "Moves per layer and epoch")
+      ->check(at_least_zero());
+  command.add_option("--max-bytes", o.max_bytes, "Bytes received per rank and epoch")
+      ->check(at_least_zero());
+  command.add_option("--planner-threads", o.planner_threads, "Threads that plan layers")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
   command.add_option("--seed", o.seed, "For policy random")->capture_default_str();
-  command.add_option("--mode", o.mode, "dynamic: plan and move; record: plan only; static: neither")
-      ->check(CLI::IsMember({"dynamic", "record", "static"}))->capture_default_str();
+  command
+      .add_option("--mode", o.mode, "dynamic: plan and move; record: plan only; static: neither")
+      ->check(CLI::IsMember({"dynamic", "record", "static"}))
+      ->capture_default_str();
 }
 
 void add_exchange(CLI::App& command, replay_options& o) {
-  command.add_option("--backend", o.backend, "Where weights live")->check(CLI::IsMember({"auto", "host", "cuda"}))->capture_default_str();
-  command.add_option("--transport", o.transport, "How weights travel; on the host mpi between ranks and local inside one")->check(CLI::IsMember({"auto", "copy", "nccl", "mpi", "local"}))->capture_default_str();
+  command.add_option("--backend", o.backend, "Where weights live")
+      ->check(CLI::IsMember({"auto", "host", "cuda"}))
+      ->capture_default_str();
+  command
+      .add_option("--transport", o.transport,
+                  "How weights travel; on the host mpi between ranks and local inside one")
+      ->check(CLI::IsMember({"auto", "copy", "nccl", "mpi", "local"}))
+      ->capture_default_str();
   command.add_option("--way", o.way, "How weights reach their row, wherever it is legal")
-      ->check(CLI::IsMember({"auto", "vacate", "spare", "staged"}))->capture_default_str();
-  command.add_option("--verify", o.verify, "Which moves are hashed on arrival")->check(CLI::IsMember({"full", "sample", "off"}))->capture_default_str();
-  command.add_option("--staging-experts", o.staging_experts, "Staging rows per rank and half")->check(CLI::Range(1, 1024))->capture_default_str();
-  command.add_option("--receives-per-batch", o.receives_per_batch, "Experts one rank receives in a batch")->check(CLI::Range(1, 4096))->capture_default_str();
-  command.add_option("--bytes-per-step", o.bytes_per_step, "Bytes one rank sends per step, 0 for all it can")->check(at_least_zero());
-  command.add_option("--consensus-lag", o.lag, "Steps between posting and reading a vote")->check(CLI::Range(1, 16))->capture_default_str();
-  command.add_option("--deadline-seconds", o.deadline_seconds, "No phase and no wait lasts longer")->check(CLI::Range(0.1, 1e6))->capture_default_str();
-  command.add_option("--drill", o.drill, std::string("Rehearse a fault, KIND:RANK:EPOCH with KIND ") + ballast_drill_kinds());
+      ->check(CLI::IsMember({"auto", "vacate", "spare", "staged"}))
+      ->capture_default_str();
+  command.add_option("--verify", o.verify, "Which moves are hashed on arrival")
+      ->check(CLI::IsMember({"full", "sample", "off"}))
+      ->capture_default_str();
+  command.add_option("--staging-experts", o.staging_experts, "Staging rows per rank and half")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      .add_option("--receives-per-batch", o.receives_per_batch,
+                  "Experts one rank receives in a batch")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
+  command
+      .add_option("--bytes-per-step", o.bytes_per_step,
+                  "Bytes one rank sends per step, 0 for all it can")
+      ->check(at_least_zero());
+  command.add_option("--consensus-lag", o.lag, "Steps between posting and reading a vote")
+      ->check(CLI::Range(1, 16))
+      ->capture_default_str();
+  command.add_option("--deadline-seconds", o.deadline_seconds, "No phase and no wait lasts longer")
+      ->check(CLI::Range(0.1, 1e6))
+      ->capture_default_str();
+  command.add_option(
+      "--drill", o.drill,
+      std::string("Rehearse a fault, KIND:RANK:EPOCH with KIND ") + ballast_drill_kinds());
 }
 
 void add_output(CLI::App& command, replay_options& o) {
-  command.add_flag("--ffn", o.ffn, "Run real expert FFNs and compare their outputs with the initial placement's");
-  command.add_option("--ffn-tokens", o.ffn_tokens, "Tokens per rank, layer and step")->check(CLI::Range(1, 1 << 20))->capture_default_str();
-  command.add_option("--ffn-hidden", o.ffn_hidden, "Hidden size")->check(CLI::Range(1, 2048))->capture_default_str();
-  command.add_option("--ffn-intermediate", o.ffn_intermediate, "Intermediate size")->check(CLI::Range(1, 2048))->capture_default_str();
-  command.add_option("--json", o.json, "Write epochs and summary as JSON to this file, - for standard output");
+  command.add_flag("--ffn", o.ffn,
+                   "Run real expert FFNs and compare their outputs with the initial placement's");
+  command.add_option("--ffn-tokens", o.ffn_tokens, "Tokens per rank, layer and step")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command.add_option("--ffn-hidden", o.ffn_hidden, "Hidden size")
+      ->check(CLI::Range(1, 2048))
+      ->capture_default_str();
+  command.add_option("--ffn-intermediate", o.ffn_intermediate, "Intermediate size")
+      ->check(CLI::Range(1, 2048))
+      ->capture_default_str();
+  command.add_option("--json", o.json,
+                     "Write epochs and summary as JSON to this file, - for standard output");
   command.add_flag("--quiet", o.quiet, "No table");
 }
 
@@ -79,7 +148,9 @@ void add_output(CLI::App& command, replay_options& o) {
 
 void add_replay_command(CLI::App& program, command_body& run) {
   auto options = std::make_shared<replay_options>();
-  CLI::App* replay_command = program.add_subcommand("replay", "Play expert loads through the whole runtime, with real weights, and check every byte.");
+  CLI::App* replay_command = program.add_subcommand(
+      "replay",
+      "Play expert loads through the whole runtime, with real weights, and check every byte.");
   add_loads(*replay_command, *options);
   add_placement(*replay_command, *options);
   add_planning(*replay_command, *options);
@@ -87,8 +158,10 @@ void add_replay_command(CLI::App& program, command_body& run) {
   add_output(*replay_command, *options);
   replay_command->footer(
       "Examples:\n"
-      "  mpirun -np 8 ballast replay --generate model=deepseek-v2-lite,layers=8,steps=600 --slots-per-rank 9\n"
-      "  mpirun -np 8 ballast replay --trace loads.json.gz --slots-per-rank 5 --interval 48 --ffn --json report.json");
+      "  mpirun -np 8 ballast replay --generate model=deepseek-v2-lite,layers=8,steps=600 "
+      "--slots-per-rank 9\n"
+      "  mpirun -np 8 ballast replay --trace loads.json.gz --slots-per-rank 5 --interval 48 --ffn "
+      "--json report.json");
   replay_command->callback([&run, options] {
     run = [options] {
       catch_stop_signals();

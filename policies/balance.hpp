@@ -9,21 +9,26 @@
 
 namespace ballast {
 
-/// Load of every rank of one layer, in 1/65536 token. `loads`: [experts]; slots and shares: [slots].
-/// `rank_loads`: [ranks], overwritten.
-void rank_loads_of(std::span<const std::int64_t> loads, std::span<const std::int32_t> expert_of_slot,
+/// Load of every rank of one layer, in 1/65536 token. `loads`: [experts]; slots and shares:
+/// [slots]. `rank_loads`: [ranks], overwritten.
+void rank_loads_of(std::span<const std::int64_t> loads,
+                   std::span<const std::int32_t> expert_of_slot,
                    std::span<const std::int32_t> share_of_slot, const slot_layout& layout,
                    std::span<scaled_load> rank_loads);
 
 /// The largest of them.
-scaled_load fullest_rank_load(std::span<const std::int64_t> loads, std::span<const std::int32_t> expert_of_slot,
-                              std::span<const std::int32_t> share_of_slot, const slot_layout& layout);
+scaled_load fullest_rank_load(std::span<const std::int64_t> loads,
+                              std::span<const std::int32_t> expert_of_slot,
+                              std::span<const std::int32_t> share_of_slot,
+                              const slot_layout& layout);
 
-/// A lower bound on the fullest rank under any placement and any shares: max(mean, over k: load of the k
-/// hottest experts / min(ranks, k + slots - experts)); the k hottest have together at most k + slots - experts replicas,
-/// each on one rank. `ranks` are those with usable slots, `usable_slots` is the total of slots that may be
-/// occupied, at least one per expert. In 1/65536 token, rounded up to be attainable by integers.
-scaled_load bound_with_free_shares(std::span<const std::int64_t> loads, int ranks, int usable_slots);
+/// A lower bound on the fullest rank under any placement and any shares: max(mean, over k: load of
+/// the k hottest experts / min(ranks, k + slots - experts)); the k hottest have together at most k
+/// + slots - experts replicas, each on one rank. `ranks` are those with usable slots,
+/// `usable_slots` is the total of slots that may be occupied, at least one per expert. In 1/65536
+/// token, rounded up to be attainable by integers.
+scaled_load bound_with_free_shares(std::span<const std::int64_t> loads, int ranks,
+                                   int usable_slots);
 
 /// Slots that a bound is asked for, the same number on every rank.
 struct bound_shape {
@@ -32,10 +37,10 @@ struct bound_shape {
   bool filled = true;  ///< no slot stays empty; allows the arguments (d) and (e)
 };
 
-/// A lower bound on the fullest rank when an expert's tokens split equally over its replicas, in shares of
-/// set_equal_shares: at least the above and the smallest largest replica (greedy replication, which is optimal for it), raised by
-/// bisection over the counting arguments (b)-(e) of bounds.cpp. Each value tested is proven impossible on
-/// its own, in integers.
+/// A lower bound on the fullest rank when an expert's tokens split equally over its replicas, in
+/// shares of set_equal_shares: at least the above and the smallest largest replica (greedy
+/// replication, which is optimal for it), raised by bisection over the counting arguments (b)-(e)
+/// of bounds.cpp. Each value tested is proven impossible on its own, in integers.
 scaled_load bound_with_equal_shares(std::span<const std::int64_t> loads, const bound_shape& shape);
 
 }  // namespace ballast

@@ -1,5 +1,6 @@
 #pragma once
-// A 64-bit digest of integers, the same on every machine: what ranks compare before they act on a plan.
+// A 64-bit digest of integers, the same on every machine: what ranks compare before they act on a
+// plan.
 
 #include <cstdint>
 #include <span>
@@ -7,8 +8,9 @@
 
 namespace ballast {
 
-/// Absorbs integers in order. Every absorb of a span absorbs its length first, so that two different
-/// sequences of calls do not meet. Not cryptographic: it guards against accidents, not against forgers.
+/// Absorbs integers in order. Every absorb of a span absorbs its length first, so that two
+/// different sequences of calls do not meet. Not cryptographic: it guards against accidents, not
+/// against forgers.
 class digest_builder {
  public:
   void absorb(std::uint64_t value);

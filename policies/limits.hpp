@@ -25,7 +25,8 @@ class arrival_counter {
   std::uint64_t ranks_counted_ = 0;
 };
 
-/// The layers that move something, those that gain most (max_before - max_after) first, then by index.
+/// The layers that move something, those that gain most (max_before - max_after) first, then by
+/// index.
 std::vector<std::int32_t> moving_layers(const plan& decided);
 
 /// Puts layers of `decided` back to the current placement: those with more than max_moves_per_layer

@@ -56,9 +56,9 @@ class placement {
   int slots() const { return layout_.slots(); }
   const slot_layout& layout() const { return layout_; }
 
-  std::span<std::int32_t> experts_of(int layer);              // [slots], no_expert where empty
+  std::span<std::int32_t> experts_of(int layer);  // [slots], no_expert where empty
   std::span<const std::int32_t> experts_of(int layer) const;
-  std::span<std::int32_t> shares_of(int layer);               // [slots], 0 where empty
+  std::span<std::int32_t> shares_of(int layer);  // [slots], 0 where empty
   std::span<const std::int32_t> shares_of(int layer) const;
   std::uint64_t version(int layer) const { return versions_[layer]; }
   void bump_version(int layer) { ++versions_[layer]; }
@@ -74,10 +74,10 @@ class placement {
   std::vector<std::uint64_t> versions_;
 };
 
-/// The placement that a run starts from when none is given: in every layer the i-th usable slot holds
-/// expert i mod experts, equal shares. `usable` is the number of slots per rank to fill, counted from
-/// the rank's first; the rest stay empty (spare rows). Throws std::invalid_argument if the usable
-/// slots are fewer than the experts or more than a rank has.
+/// The placement that a run starts from when none is given: in every layer the i-th usable slot
+/// holds expert i mod experts, equal shares. `usable` is the number of slots per rank to fill,
+/// counted from the rank's first; the rest stay empty (spare rows). Throws std::invalid_argument if
+/// the usable slots are fewer than the experts or more than a rank has.
 placement initial_placement(int layers, int experts, const slot_layout& layout,
                             std::span<const std::int32_t> usable);
 

@@ -38,8 +38,8 @@ class layer_planner {
     }
   }
 
-  /// `rank_left`: [ranks] experts that each rank may still receive, empty if any number; only `flow`
-  /// plans by it.
+  /// `rank_left`: [ranks] experts that each rank may still receive, empty if any number; only
+  /// `flow` plans by it.
   void plan_layer(int layer, std::span<const std::int64_t> rank_left) {
     const placement& current = *request_.current;
     const auto loads = loads_of(request_, layer);

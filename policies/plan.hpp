@@ -20,17 +20,19 @@ struct plan_limits {
 };
 
 struct plan_request {
-  std::span<const std::int64_t> loads;       ///< [layers, experts], tokens, each in [0, 2^62], a layer's sum too
-  const placement* current = nullptr;        ///< not owned; layers, experts and slot layout come from it
-  const cluster_map* cluster = nullptr;      ///< not owned; one entry per rank of the layout
-  std::vector<std::int32_t> usable_slots;    ///< per rank, how many slots may be occupied; empty: all of the layout's
-  std::string policy = "static";             ///< a name of policy_names()
-  bool compatible = false;                   ///< the published rules to the letter: duplicates on a rank, slots in published order;
-                                             ///< needs a uniform layout whose slots are all usable
-  std::int32_t groups = 1;                   ///< of experts, for hierarchical planning
-  std::uint64_t seed = 1;                    ///< `random` only
+  std::span<const std::int64_t>
+      loads;  ///< [layers, experts], tokens, each in [0, 2^62], a layer's sum too
+  const placement* current = nullptr;  ///< not owned; layers, experts and slot layout come from it
+  const cluster_map* cluster = nullptr;  ///< not owned; one entry per rank of the layout
+  std::vector<std::int32_t>
+      usable_slots;  ///< per rank, how many slots may be occupied; empty: all of the layout's
+  std::string policy = "static";  ///< a name of policy_names()
+  bool compatible = false;  ///< the published rules to the letter: duplicates on a rank, slots in
+                            ///< published order; needs a uniform layout whose slots are all usable
+  std::int32_t groups = 1;  ///< of experts, for hierarchical planning
+  std::uint64_t seed = 1;   ///< `random` only
   std::int32_t threads = 1;
-  std::int64_t expert_bytes = 0;             ///< all tensors of one expert; prices moves
+  std::int64_t expert_bytes = 0;  ///< all tensors of one expert; prices moves
   plan_limits limits;
 };
 
@@ -38,44 +40,48 @@ struct plan_request {
 __extension__ typedef __int128 scaled_load;
 
 struct layer_outcome {
-  scaled_load total = 0;        ///< of all ranks
-  scaled_load max_before = 0;   ///< of the fullest rank under the current placement and its shares
+  scaled_load total = 0;       ///< of all ranks
+  scaled_load max_before = 0;  ///< of the fullest rank under the current placement and its shares
   scaled_load max_after = 0;
-  scaled_load bound = 0;        ///< no placement that the policy may choose has a smaller maximum (balance.hpp): with equal shares
-                                ///< where the current shares are equal, with free shares elsewhere and under `flow`
-  std::int32_t moves = 0;       ///< slots that receive an expert their rank does not hold now
+  scaled_load bound = 0;  ///< no placement that the policy may choose has a smaller maximum
+                          ///< (balance.hpp): with equal shares where the current shares are equal,
+                          ///< with free shares elsewhere and under `flow`
+  std::int32_t moves = 0;  ///< slots that receive an expert their rank does not hold now
 };
 
 struct plan {
-  placement target;                        ///< versions as in the current placement
-  std::vector<std::int32_t> changed;       ///< layers whose experts or shares differ, ascending
-  std::vector<layer_outcome> layers;       ///< [layers]
-  std::uint64_t digest = 0;                ///< of the request and the target
+  placement target;                   ///< versions as in the current placement
+  std::vector<std::int32_t> changed;  ///< layers whose experts or shares differ, ascending
+  std::vector<layer_outcome> layers;  ///< [layers]
+  std::uint64_t digest = 0;           ///< of the request and the target
 
   std::int64_t moves() const;
-  double balance_before() const;           ///< sum of mean rank loads / sum of max rank loads; 1 when idle
+  double balance_before() const;  ///< sum of mean rank loads / sum of max rank loads; 1 when idle
   double balance_after() const;
   double balance_bound() const;
-  double gap() const;                      ///< sum max_after / sum bound - 1
+  double gap() const;  ///< sum max_after / sum bound - 1
 };
 
-/// The policies by name: "static", "random", "flow", "deepseek", "deepseek-hierarchical", "deepseek-global".
+/// The policies by name: "static", "random", "flow", "deepseek", "deepseek-hierarchical",
+/// "deepseek-global".
 std::span<const char* const> policy_names();
 
-/// Empty if the policy can plan this request, otherwise one line that names the field and the value:
-/// unknown policy, negative or overflowing load (layer and expert), fewer usable slots than experts, groups
-/// that do not divide, slots that a hierarchical policy cannot deal out evenly, a current placement that
-/// is illegal (two replicas on one rank are allowed). Cheap; `decide` calls it too.
+/// Empty if the policy can plan this request, otherwise one line that names the field and the
+/// value: unknown policy, negative or overflowing load (layer and expert), fewer usable slots than
+/// experts, groups that do not divide, slots that a hierarchical policy cannot deal out evenly, a
+/// current placement that is illegal (two replicas on one rank are allowed). Cheap; `decide` calls
+/// it too.
 std::string why_unplannable(const plan_request& request);
 
-/// Plans every layer: all of the plan but `total` and `bound` of its layers. This is the planning that has
-/// to be fast. Throws std::invalid_argument with why_unplannable's text.
+/// Plans every layer: all of the plan but `total` and `bound` of its layers. This is the planning
+/// that has to be fast. Throws std::invalid_argument with why_unplannable's text.
 ///
-/// Unless `compatible`, the target of a deepseek policy never holds an expert twice on a rank and occupies
-/// only usable slots, an expert that stays on its rank keeps its slot, and a layer whose planned maximum is
-/// not below its current one is kept (unless that would break the rules just named). `static` keeps every layer as it is;
-/// `flow` keeps the same rules, and plans within the limits instead of being cut off by them.
-/// `random` swaps slots whatever that does to the balance. A layer kept by `limits` is kept in any case.
+/// Unless `compatible`, the target of a deepseek policy never holds an expert twice on a rank and
+/// occupies only usable slots, an expert that stays on its rank keeps its slot, and a layer whose
+/// planned maximum is not below its current one is kept (unless that would break the rules just
+/// named). `static` keeps every layer as it is; `flow` keeps the same rules, and plans within the
+/// limits instead of being cut off by them. `random` swaps slots whatever that does to the balance.
+/// A layer kept by `limits` is kept in any case.
 plan decide(const plan_request& request);
 
 /// Fills in `total` and `bound` of a decided plan's layers.

@@ -59,7 +59,8 @@ scaled_load bound_of(const plan_request& request, const planning_task& task, int
                      std::vector<std::int32_t>& scratch) {
   const slot_use use = slot_use_of(request, task, layer);
   const auto loads = loads_of(request, layer);
-  if (task.kind != policy_kind::flow && use.uniform && shares_are_equal(*request.current, layer, scratch)) {
+  if (task.kind != policy_kind::flow && use.uniform &&
+      shares_are_equal(*request.current, layer, scratch)) {
     const int per_rank = static_cast<int>(use.slots / use.hosts);
     return bound_with_equal_shares(loads, {use.hosts, per_rank, use.filled});
   }

@@ -27,7 +27,9 @@ sums add_up(const plan& p) {
   return s;
 }
 
-std::string permille(scaled_load value) { return std::to_string(static_cast<long long>(value)) + " permille"; }
+std::string permille(scaled_load value) {
+  return std::to_string(static_cast<long long>(value)) + " permille";
+}
 
 }  // namespace
 
@@ -37,12 +39,15 @@ std::string why_not_worth(const plan& candidate, int ranks, const worth_limits& 
   if (s.total == 0 || s.before == 0 || s.after == 0) return "the window is empty";
   // balance = total / (ranks * sum of maxima)
   const scaled_load before = s.total * 1000 / (s.before * ranks);
-  if (limits.balance_min_permille < 1000 && s.total * 1000 >= s.before * ranks * limits.balance_min_permille) {
-    return "balanced: " + permille(before) + ", asked for " + std::to_string(limits.balance_min_permille);
+  if (limits.balance_min_permille < 1000 &&
+      s.total * 1000 >= s.before * ranks * limits.balance_min_permille) {
+    return "balanced: " + permille(before) + ", asked for " +
+           std::to_string(limits.balance_min_permille);
   }
   if (candidate.moves() == 0) return "";
   const scaled_load after = s.total * 1000 / (s.after * ranks);
-  if (s.total * 1000 * (s.before - s.after) < s.before * s.after * ranks * limits.gain_min_permille) {
+  if (s.total * 1000 * (s.before - s.after) <
+      s.before * s.after * ranks * limits.gain_min_permille) {
     return "gain too small: " + permille(before) + " to " + permille(after) + ", asked for " +
            std::to_string(limits.gain_min_permille);
   }

@@ -52,15 +52,17 @@ void compare(const std::vector<record>& all, const std::vector<agreed_field>& fi
       (all[r].fields[f] == all[0].fields[f] ? as_first : differing).push_back(static_cast<int>(r));
     }
     if (differing.empty()) continue;
-    throw error(BALLAST_ERROR_CONFIG_MISMATCH,
-                fmt::format("{} differs: {} on rank {}, {} on rank {}", fields[f].name, all[0].fields[f], list_ranks(as_first),
-                            all[differing[0]].fields[f], list_ranks(differing)));
+    throw error(
+        BALLAST_ERROR_CONFIG_MISMATCH,
+        fmt::format("{} differs: {} on rank {}, {} on rank {}", fields[f].name, all[0].fields[f],
+                    list_ranks(as_first), all[differing[0]].fields[f], list_ranks(differing)));
   }
 }
 
 }  // namespace
 
-void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& fields, double deadline_seconds) {
+void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& fields,
+           double deadline_seconds) {
   BALLAST_EXPECT(fields.size() <= agreed_fields_max, "too many agreed fields");
   // On the heap, so that they can be left to MPI when a rank never comes.
   auto buffers = std::make_unique<exchange_buffers>();
@@ -76,24 +78,28 @@ void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& 
   std::vector<record>& all = buffers->all;
   all.resize(ranks);
   MPI_Request request = MPI_REQUEST_NULL;
-  BALLAST_MPI(MPI_Iallgather(&own, sizeof(record), MPI_BYTE, all.data(), sizeof(record), MPI_BYTE, comm, &request));
+  BALLAST_MPI(MPI_Iallgather(&own, sizeof(record), MPI_BYTE, all.data(), sizeof(record), MPI_BYTE,
+                             comm, &request));
   if (!wait_until(request, deadline_seconds, nullptr)) {
     static_cast<void>(buffers.release());
     const std::string names = silent_ranks(comm, roll_call_seconds);
     throw error(BALLAST_ERROR_DEADLINE,
-                fmt::format("start-up agreement: no answer from rank {} within {} s", names.empty() ? "?" : names, deadline_seconds));
+                fmt::format("start-up agreement: no answer from rank {} within {} s",
+                            names.empty() ? "?" : names, deadline_seconds));
   }
 
   for (int r = 0; r < ranks; ++r) {
     if (all[r].magic != magic || (all[r].status == BALLAST_OK && mine.status == BALLAST_OK &&
                                   all[r].field_count != own.field_count)) {
-      throw error(BALLAST_ERROR_CONFIG_MISMATCH, fmt::format("rank {} runs another version of Ballast", r));
+      throw error(BALLAST_ERROR_CONFIG_MISMATCH,
+                  fmt::format("rank {} runs another version of Ballast", r));
     }
   }
   for (int r = 0; r < ranks; ++r) {
     if (all[r].status == BALLAST_OK) continue;
     all[r].text[sizeof(all[r].text) - 1] = '\0';
-    throw error(static_cast<ballast_status>(all[r].status), fmt::format("rank {}: {}", r, all[r].text));
+    throw error(static_cast<ballast_status>(all[r].status),
+                fmt::format("rank {}: {}", r, all[r].text));
   }
   compare(all, fields);
 }

@@ -1,6 +1,7 @@
 #pragma once
-// Start-up agreement: before anything whose size depends on configuration, all ranks exchange one record of a fixed
-// size. So a rank that failed its own checks, or was configured differently, fails all ranks with one text.
+// Start-up agreement: before anything whose size depends on configuration, all ranks exchange one
+// record of a fixed size. So a rank that failed its own checks, or was configured differently,
+// fails all ranks with one text.
 
 #include <mpi.h>
 
@@ -26,10 +27,12 @@ struct agreed_field {
 };
 inline constexpr std::size_t agreed_fields_max = 40;
 
-/// Collective, blocking up to the deadline. Throws on all ranks, or on none: the first failing rank's error with its number in
-/// front, or CONFIG_MISMATCH naming the first field that differs, the values and the ranks. Works also when ranks pass different
-/// numbers of fields (then their versions of Ballast differ, and it says so).
-void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& fields, double deadline_seconds);
+/// Collective, blocking up to the deadline. Throws on all ranks, or on none: the first failing
+/// rank's error with its number in front, or CONFIG_MISMATCH naming the first field that differs,
+/// the values and the ranks. Works also when ranks pass different numbers of fields (then their
+/// versions of Ballast differ, and it says so).
+void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& fields,
+           double deadline_seconds);
 
 /// Runs `check` and turns what it throws into a verdict.
 template <typename Check>

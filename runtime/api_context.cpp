@@ -18,15 +18,24 @@ const char* ballast_last_error(void) { return ballast::last_error_text(); }
 
 const char* ballast_status_name(ballast_status status) {
   switch (status) {
-    case BALLAST_OK: return "ok";
-    case BALLAST_ERROR_INVALID_ARGUMENT: return "invalid argument";
-    case BALLAST_ERROR_CONFIG_MISMATCH: return "config mismatch";
-    case BALLAST_ERROR_STATE: return "wrong state";
-    case BALLAST_ERROR_MPI: return "MPI error";
-    case BALLAST_ERROR_DEADLINE: return "deadline passed";
-    case BALLAST_ERROR_MEMORY: return "out of memory";
-    case BALLAST_ERROR_SYSTEM: return "system error";
-    case BALLAST_ERROR_INTERNAL: return "internal error";
+    case BALLAST_OK:
+      return "ok";
+    case BALLAST_ERROR_INVALID_ARGUMENT:
+      return "invalid argument";
+    case BALLAST_ERROR_CONFIG_MISMATCH:
+      return "config mismatch";
+    case BALLAST_ERROR_STATE:
+      return "wrong state";
+    case BALLAST_ERROR_MPI:
+      return "MPI error";
+    case BALLAST_ERROR_DEADLINE:
+      return "deadline passed";
+    case BALLAST_ERROR_MEMORY:
+      return "out of memory";
+    case BALLAST_ERROR_SYSTEM:
+      return "system error";
+    case BALLAST_ERROR_INTERNAL:
+      return "internal error";
   }
   return "unknown status";
 }
@@ -66,25 +75,28 @@ void ballast_ids_init(ballast_ids* ids) {
   ids->columns = 1;
 }
 
-ballast_status ballast_create(const ballast_config* config, MPI_Comm comm, ballast_context** context) {
+ballast_status ballast_create(const ballast_config* config, MPI_Comm comm,
+                              ballast_context** context) {
   return guard([&] {
     if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
     const ballast::verdict given = ballast::verdict_of([&] {
       require_argument(config, "config");
       require_argument(context, "context");
-      require_struct_size(config->struct_size, sizeof(ballast_config), sizeof(ballast_config), "config");
+      require_struct_size(config->struct_size, sizeof(ballast_config), sizeof(ballast_config),
+                          "config");
     });
     if (given.status != BALLAST_OK) ballast::runtime::refuse(given, comm);
     *context = new ballast_context{ballast::runtime(*config, comm)};
   });
 }
 
-ballast_status ballast_register_layer(ballast_context* context, int32_t layer, const ballast_tensor* tensors,
-                                      int32_t tensor_count) {
+ballast_status ballast_register_layer(ballast_context* context, int32_t layer,
+                                      const ballast_tensor* tensors, int32_t tensor_count) {
   return guard([&] {
     require_argument(context, "context");
     require_argument(tensors, "tensors");
-    if (tensor_count < 0) throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("tensor_count is {}", tensor_count));
+    if (tensor_count < 0)
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("tensor_count is {}", tensor_count));
     context->runtime.register_layer(layer, {tensors, static_cast<std::size_t>(tensor_count)});
   });
 }
@@ -103,7 +115,8 @@ ballast_status ballast_destroy(ballast_context* context) {
     if (context->runtime.finish()) {
       delete context;
     } else {
-      throw error(BALLAST_ERROR_DEADLINE, "ranks are silent: transfers under way were left to the process's end");
+      throw error(BALLAST_ERROR_DEADLINE,
+                  "ranks are silent: transfers under way were left to the process's end");
     }
   });
 }
@@ -116,14 +129,16 @@ ballast_status ballast_record(ballast_context* context, int32_t layer, const bal
   });
 }
 
-ballast_status ballast_record_counts(ballast_context* context, int32_t layer, const int64_t* counts) {
+ballast_status ballast_record_counts(ballast_context* context, int32_t layer,
+                                     const int64_t* counts) {
   return guard([&] {
     require_argument(context, "context");
     context->runtime.record_counts(layer, counts);
   });
 }
 
-ballast_status ballast_route(ballast_context* context, int32_t layer, const ballast_ids* ids, int32_t mode, void* slots) {
+ballast_status ballast_route(ballast_context* context, int32_t layer, const ballast_ids* ids,
+                             int32_t mode, void* slots) {
   return guard([&] {
     require_argument(context, "context");
     require_argument(ids, "ids");
@@ -134,7 +149,8 @@ ballast_status ballast_route(ballast_context* context, int32_t layer, const ball
 ballast_status ballast_step(ballast_context* context, ballast_step_result* result) {
   return guard([&] {
     require_argument(context, "context");
-    if (result != nullptr) require_struct_size(result->struct_size, sizeof(*result), sizeof(*result), "result");
+    if (result != nullptr)
+      require_struct_size(result->struct_size, sizeof(*result), sizeof(*result), "result");
     context->runtime.step(result);
   });
 }
@@ -153,12 +169,14 @@ ballast_status ballast_resume(ballast_context* context) {
   });
 }
 
-ballast_status ballast_tables(const ballast_context* context, int32_t layer, ballast_layer_tables* tables) {
+ballast_status ballast_tables(const ballast_context* context, int32_t layer,
+                              ballast_layer_tables* tables) {
   return guard([&] {
     require_argument(context, "context");
     const ballast::live_placement& live = context->runtime.live();
     if (layer < 0 || layer >= live.current().layers()) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, live.current().layers() - 1));
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("layer {} is not in 0..{}", layer, live.current().layers() - 1));
     }
     ballast_layer_tables view = {};
     live.describe(layer, view);
@@ -166,8 +184,8 @@ ballast_status ballast_tables(const ballast_context* context, int32_t layer, bal
   });
 }
 
-ballast_status ballast_shape(const ballast_context* context, int32_t* layers, int32_t* experts, int32_t* ranks,
-                             int32_t* rows_per_rank) {
+ballast_status ballast_shape(const ballast_context* context, int32_t* layers, int32_t* experts,
+                             int32_t* ranks, int32_t* rows_per_rank) {
   return guard([&] {
     require_argument(context, "context");
     const ballast::settings& s = context->runtime.config();
@@ -178,7 +196,8 @@ ballast_status ballast_shape(const ballast_context* context, int32_t* layers, in
   });
 }
 
-ballast_status ballast_expert_hash(const ballast_context* context, int32_t layer, int32_t expert, uint64_t* hash) {
+ballast_status ballast_expert_hash(const ballast_context* context, int32_t layer, int32_t expert,
+                                   uint64_t* hash) {
   return guard([&] {
     require_argument(context, "context");
     require_argument(hash, "hash");
@@ -186,11 +205,13 @@ ballast_status ballast_expert_hash(const ballast_context* context, int32_t layer
   });
 }
 
-ballast_status ballast_epoch_report(const ballast_context* context, int32_t index, ballast_epoch* epoch) {
+ballast_status ballast_epoch_report(const ballast_context* context, int32_t index,
+                                    ballast_epoch* epoch) {
   return guard([&] {
     require_argument(context, "context");
     const ballast_epoch* report = context->runtime.report(index);
-    if (report == nullptr) throw error(BALLAST_ERROR_STATE, fmt::format("there is no epoch at index {}", index));
+    if (report == nullptr)
+      throw error(BALLAST_ERROR_STATE, fmt::format("there is no epoch at index {}", index));
     copy_out(*report, epoch, "epoch");
   });
 }

@@ -28,7 +28,8 @@ namespace {
 ballast::placement current_of(const ballast_plan_request& request) {
   const auto layout = ballast::slot_layout::uniform(request.ranks, request.slots_per_rank);
   if (request.placement == nullptr) {
-    if (request.shares != nullptr) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "shares are given without a placement");
+    if (request.shares != nullptr)
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT, "shares are given without a placement");
     const std::vector<std::int32_t> usable(request.ranks, request.slots_per_rank);
     return ballast::initial_placement(request.layers, request.experts, layout, usable);
   }
@@ -38,13 +39,17 @@ ballast::placement current_of(const ballast_plan_request& request) {
     const std::int32_t* experts = request.placement + layer * slots;
     for (std::size_t s = 0; s < slots; ++s) {
       if (experts[s] < -1 || experts[s] >= request.experts) {
-        throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
-                                                                layer, s, experts[s], request.experts - 1));
+        throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                    fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
+                                layer, s, experts[s], request.experts - 1));
       }
       current.experts_of(layer)[s] = experts[s];
-      if (request.shares != nullptr) current.shares_of(layer)[s] = request.shares[layer * slots + s];
+      if (request.shares != nullptr)
+        current.shares_of(layer)[s] = request.shares[layer * slots + s];
     }
-    if (request.shares == nullptr) ballast::set_equal_shares(current.experts_of(layer), request.experts, current.shares_of(layer));
+    if (request.shares == nullptr)
+      ballast::set_equal_shares(current.experts_of(layer), request.experts,
+                                current.shares_of(layer));
   }
   if (const std::string why = why_illegal(current, request.compatible != 0); !why.empty()) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT, "placement: " + why);
@@ -53,9 +58,11 @@ ballast::placement current_of(const ballast_plan_request& request) {
 }
 
 void check_shape(const ballast_plan_request& r) {
-  const auto in_range = [](const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
+  const auto in_range = [](const char* field, std::int64_t value, std::int64_t least,
+                           std::int64_t most) {
     if (value >= least && value <= most) return;
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("{} is {}, expected {} to {}", field, value, least, most));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("{} is {}, expected {} to {}", field, value, least, most));
   };
   in_range("layers", r.layers, 1, 4096);
   in_range("experts", r.experts, 1, 65536);
@@ -68,16 +75,19 @@ void check_shape(const ballast_plan_request& r) {
   in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
   if (static_cast<std::int64_t>(r.ranks) * r.slots_per_rank < r.experts) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts", r.slots_per_rank, r.ranks,
+                fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts",
+                            r.slots_per_rank, r.ranks,
                             static_cast<std::int64_t>(r.ranks) * r.slots_per_rank, r.experts));
   }
   if (r.topology != nullptr && r.topology->found.map.rank_count() != r.ranks) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("topology has {} ranks, the request {}", r.topology->found.map.rank_count(), r.ranks));
+                fmt::format("topology has {} ranks, the request {}",
+                            r.topology->found.map.rank_count(), r.ranks));
   }
 }
 
-void summarise(ballast_plan& plan, const ballast::placement& current, const ballast::cluster_map& cluster) {
+void summarise(ballast_plan& plan, const ballast::placement& current,
+               const ballast::cluster_map& cluster) {
   ballast_plan_summary& s = plan.summary;
   s.struct_size = sizeof(s);
   s.digest = plan.made.digest;
@@ -95,7 +105,8 @@ void summarise(ballast_plan& plan, const ballast::placement& current, const ball
   const ballast::schedule steps = make_schedule(request);
   s.schedule_seconds = ballast::seconds_since(start);
   s.batches = static_cast<int32_t>(steps.batches.size());
-  for (const ballast::scheduled_move& move : steps.moves) ++s.moves_by_link[static_cast<int>(move.link)];
+  for (const ballast::scheduled_move& move : steps.moves)
+    ++s.moves_by_link[static_cast<int>(move.link)];
 }
 
 }  // namespace
@@ -123,7 +134,8 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     require_argument(request->loads, "loads");
     const ballast::placement current = current_of(*request);
     const ballast::cluster_map cluster =
-        request->topology != nullptr ? request->topology->found.map : ballast::uniform_cluster(request->ranks, request->ranks);
+        request->topology != nullptr ? request->topology->found.map
+                                     : ballast::uniform_cluster(request->ranks, request->ranks);
 
     ballast::plan_request question;
     question.loads = {request->loads, static_cast<std::size_t>(request->layers) * request->experts};
@@ -157,18 +169,22 @@ ballast_status ballast_plan_summarise(const ballast_plan* plan, ballast_plan_sum
   });
 }
 
-ballast_status ballast_plan_layer_summary(const ballast_plan* plan, int32_t layer, ballast_plan_layer* summary) {
+ballast_status ballast_plan_layer_summary(const ballast_plan* plan, int32_t layer,
+                                          ballast_plan_layer* summary) {
   return guard([&] {
     require_argument(plan, "plan");
     if (layer < 0 || layer >= plan->made.target.layers()) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, plan->made.target.layers() - 1));
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("layer {} is not in 0..{}", layer, plan->made.target.layers() - 1));
     }
     const ballast::layer_outcome& outcome = plan->made.layers[layer];
     const auto balance = [&](ballast::scaled_load fullest) {
-      return fullest == 0 ? 1.0 : static_cast<double>(outcome.total) / plan->ranks / static_cast<double>(fullest);
+      return fullest == 0
+                 ? 1.0
+                 : static_cast<double>(outcome.total) / plan->ranks / static_cast<double>(fullest);
     };
-    copy_out(ballast_plan_layer{sizeof(ballast_plan_layer), balance(outcome.max_before), balance(outcome.max_after),
-                                balance(outcome.bound), outcome.moves},
+    copy_out(ballast_plan_layer{sizeof(ballast_plan_layer), balance(outcome.max_before),
+                                balance(outcome.max_after), balance(outcome.bound), outcome.moves},
              summary, "summary");
   });
 }

@@ -26,7 +26,8 @@ void copy_text(const std::string& text, char (&out)[Size]) {
 
 void require_rank(const ballast_topology* topology, int32_t rank) {
   if (rank < 0 || rank >= topology->found.map.rank_count()) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("rank {} is not in 0..{}", rank, topology->found.map.rank_count() - 1));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("rank {} is not in 0..{}", rank, topology->found.map.rank_count() - 1));
   }
 }
 
@@ -58,10 +59,12 @@ ballast_status ballast_topology_create(MPI_Comm comm, const char* source, int32_
                                        ballast_topology** topology) {
   return guard([&] {
     if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
-    const ballast::mpi_comm own = ballast::mpi_comm::duplicate(comm, "ballast topology", discovery_deadline_seconds);
-    agree(own.get(), ballast::verdict_of([&] { require_argument(topology, "topology"); }), {}, discovery_deadline_seconds);
-    *topology = new ballast_topology{
-        ballast::discover(own.get(), source == nullptr ? "" : source, ranks_per_node, discovery_deadline_seconds)};
+    const ballast::mpi_comm own =
+        ballast::mpi_comm::duplicate(comm, "ballast topology", discovery_deadline_seconds);
+    agree(own.get(), ballast::verdict_of([&] { require_argument(topology, "topology"); }), {},
+          discovery_deadline_seconds);
+    *topology = new ballast_topology{ballast::discover(own.get(), source == nullptr ? "" : source,
+                                                       ranks_per_node, discovery_deadline_seconds)};
   });
 }
 
@@ -70,18 +73,22 @@ ballast_status ballast_topology_imitate(int32_t ranks, int32_t ranks_per_node, c
   return guard([&] {
     require_argument(topology, "topology");
     if (ranks < 1 || ranks > ranks_max) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ranks is {}, expected 1 to {}", ranks, ranks_max));
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("ranks is {}, expected 1 to {}", ranks, ranks_max));
     }
     if (ranks_per_node < 1) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ranks_per_node is {}, expected 1 or more", ranks_per_node));
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("ranks_per_node is {}, expected 1 or more", ranks_per_node));
     }
-    *topology = new ballast_topology{ballast::imitate(ranks, ranks_per_node, source == nullptr ? "" : source)};
+    *topology = new ballast_topology{
+        ballast::imitate(ranks, ranks_per_node, source == nullptr ? "" : source)};
   });
 }
 
 void ballast_topology_destroy(ballast_topology* topology) { delete topology; }
 
-ballast_status ballast_topology_counts(const ballast_topology* topology, int32_t* ranks, int32_t* nodes, int32_t* islands) {
+ballast_status ballast_topology_counts(const ballast_topology* topology, int32_t* ranks,
+                                       int32_t* nodes, int32_t* islands) {
   return guard([&] {
     require_argument(topology, "topology");
     if (ranks != nullptr) *ranks = topology->found.map.rank_count();
@@ -90,7 +97,8 @@ ballast_status ballast_topology_counts(const ballast_topology* topology, int32_t
   });
 }
 
-ballast_status ballast_topology_place(const ballast_topology* topology, int32_t rank, ballast_rank_place* place) {
+ballast_status ballast_topology_place(const ballast_topology* topology, int32_t rank,
+                                      ballast_rank_place* place) {
   return guard([&] {
     require_argument(topology, "topology");
     require_rank(topology, rank);
@@ -98,7 +106,8 @@ ballast_status ballast_topology_place(const ballast_topology* topology, int32_t 
   });
 }
 
-ballast_status ballast_topology_link(const ballast_topology* topology, int32_t from_rank, int32_t to_rank, int32_t* link) {
+ballast_status ballast_topology_link(const ballast_topology* topology, int32_t from_rank,
+                                     int32_t to_rank, int32_t* link) {
   return guard([&] {
     require_argument(topology, "topology");
     require_argument(link, "link");
@@ -108,11 +117,13 @@ ballast_status ballast_topology_link(const ballast_topology* topology, int32_t f
   });
 }
 
-ballast_status ballast_topology_costs(const ballast_topology* topology, int64_t ns_per_mib[BALLAST_LINK_CLASSES]) {
+ballast_status ballast_topology_costs(const ballast_topology* topology,
+                                      int64_t ns_per_mib[BALLAST_LINK_CLASSES]) {
   return guard([&] {
     require_argument(topology, "topology");
     require_argument(ns_per_mib, "ns_per_mib");
-    for (int i = 0; i < BALLAST_LINK_CLASSES; ++i) ns_per_mib[i] = topology->found.map.cost_ns_per_mib[i];
+    for (int i = 0; i < BALLAST_LINK_CLASSES; ++i)
+      ns_per_mib[i] = topology->found.map.cost_ns_per_mib[i];
   });
 }
 

@@ -20,9 +20,11 @@ constexpr const char* phase_names[] = {"idle", "reduce", "plan", "exchange", "dr
 }  // namespace
 
 balancer::balancer(const balancer_parts& parts)
-    : parts_(parts), votes_(parts.vote_comm, parts.config.config.consensus_lag),
+    : parts_(parts),
+      votes_(parts.vote_comm, parts.config.config.consensus_lag),
       steps_to_trigger_(parts.config.config.interval),
-      window_sums_(static_cast<std::size_t>(parts.config.config.layers) * parts.config.config.experts),
+      window_sums_(static_cast<std::size_t>(parts.config.config.layers) *
+                   parts.config.config.experts),
       is_marked_(parts.config.config.layers, 0) {
   counters_.struct_size = sizeof(counters_);
   counters_.balancing = parts.config.config.mode != BALLAST_MODE_STATIC;
@@ -38,7 +40,8 @@ void balancer::step(ballast_step_result* result) {
   tables_changed_ = false;
   const std::int64_t epochs_before = reports_made_;
   if (!dead_text_.empty()) throw error(BALLAST_ERROR_DEADLINE, dead_text_);
-  if (--steps_to_trigger_ == 0 || phase_ != BALLAST_PHASE_IDLE || votes_.any_outstanding()) [[unlikely]] {
+  if (--steps_to_trigger_ == 0 || phase_ != BALLAST_PHASE_IDLE || votes_.any_outstanding())
+      [[unlikely]] {
     busy_step();
   }
   if (result != nullptr) {
@@ -56,7 +59,8 @@ void balancer::busy_step() {
   const bool was_in_flight = phase_ != BALLAST_PHASE_IDLE;
   if (was_in_flight && !stall_rehearsed_ && drill_now(drill_kind::stall)) {
     stall_rehearsed_ = true;
-    std::this_thread::sleep_for(std::chrono::duration<double>(parts_.config.config.deadline_seconds * 2 + 10));
+    std::this_thread::sleep_for(
+        std::chrono::duration<double>(parts_.config.config.deadline_seconds * 2 + 10));
   }
   parts_.transfer.refill();
   take_vote();
@@ -78,11 +82,13 @@ void balancer::take_vote() {
   const auto meanwhile = [this] {
     if (!parts_.transfer.finished()) parts_.transfer.progress();
   };
-  if (!wait_until(votes_.request(step_), parts_.config.config.deadline_seconds, meanwhile)) fall_silent();
+  if (!wait_until(votes_.request(step_), parts_.config.config.deadline_seconds, meanwhile))
+    fall_silent();
   const vote all = votes_.take(step_);
   if (all.step != ~all.not_step) {
     throw error(BALLAST_ERROR_CONFIG_MISMATCH,
-                fmt::format("ranks call ballast_step at different steps: {} and {}", all.step, ~all.not_step));
+                fmt::format("ranks call ballast_step at different steps: {} and {}", all.step,
+                            ~all.not_step));
   }
   if (phase_ != BALLAST_PHASE_IDLE && all.generation == generation_) transition(all);
 }
@@ -91,7 +97,9 @@ vote balancer::my_vote() const {
   vote mine;
   mine.generation = generation_;
   mine.progress = progress_;
-  mine.trouble = drop_requested_ ? std::min(trouble_, make_trouble(trouble_kind::paused, parts_.rank)) : trouble_;
+  mine.trouble = drop_requested_
+                     ? std::min(trouble_, make_trouble(trouble_kind::paused, parts_.rank))
+                     : trouble_;
   if (phase_ == BALLAST_PHASE_PLAN && progress_ > 0) {
     mine.digest = parts_.planning.job().digest ^ (drill_now(drill_kind::digest) ? 1 : 0);
     mine.not_digest = ~mine.digest;
@@ -136,7 +144,8 @@ void balancer::advance_plan() {
   events_.add(step_, protocol_event::planned, static_cast<std::int64_t>(job.steps.moves.size()));
   if (!job.failure.empty()) {
     trouble_ = make_trouble(trouble_kind::planner_failed, parts_.rank);
-    parts_.log(BALLAST_LOG_ERROR, fmt::format("rank {}: epoch {}: the planner failed: {}", parts_.rank, epoch_.epoch, job.failure));
+    parts_.log(BALLAST_LOG_ERROR, fmt::format("rank {}: epoch {}: the planner failed: {}",
+                                              parts_.rank, epoch_.epoch, job.failure));
     return;
   }
   epoch_.plan_seconds += job.seconds;
@@ -150,7 +159,9 @@ void balancer::advance_drain() {
     int done = 0;
     BALLAST_MPI(MPI_Test(&reduce_request_, &done, MPI_STATUS_IGNORE));
   }
-  if (!parts_.transfer.finished() || parts_.planning.running() || reduce_request_ != MPI_REQUEST_NULL) return;
+  if (!parts_.transfer.finished() || parts_.planning.running() ||
+      reduce_request_ != MPI_REQUEST_NULL)
+    return;
   // Was it the journey or the source? Only its owner can tell; its verdict rides on the next votes.
   if (reschedule_after_drain_ && bad_move_.forwards < 0 && bad_move_.source_rank == parts_.rank) {
     const int row = bad_move_.source_slot - parts_.config.layout.first(parts_.rank);
@@ -174,7 +185,9 @@ void balancer::check_deadline() {
 void balancer::on_trigger() {
   steps_to_trigger_ = parts_.config.config.interval;
   if (counters_.balancing == 0) return;
-  if (paused_) return parts_.window.turn();  // so that the first window after the pause is no longer than any other
+  if (paused_)
+    return parts_.window
+        .turn();  // so that the first window after the pause is no longer than any other
   if (phase_ != BALLAST_PHASE_IDLE) {
     ++counters_.triggers_missed;
     events_.add(step_, protocol_event::trigger_missed);
@@ -192,8 +205,9 @@ void balancer::on_trigger() {
   bytes_received_before_ = parts_.transfer.bytes_received();
   events_.add(step_, protocol_event::triggered, epoch_.epoch);
   enter(BALLAST_PHASE_REDUCE);
-  BALLAST_MPI(MPI_Iallreduce(window_sums_.data(), parts_.planning.job().loads.data(), static_cast<int>(window_sums_.size()),
-                             MPI_INT64_T, MPI_SUM, parts_.vote_comm, &reduce_request_));
+  BALLAST_MPI(MPI_Iallreduce(window_sums_.data(), parts_.planning.job().loads.data(),
+                             static_cast<int>(window_sums_.size()), MPI_INT64_T, MPI_SUM,
+                             parts_.vote_comm, &reduce_request_));
 }
 
 void balancer::enter(int phase) {
@@ -220,7 +234,8 @@ bool balancer::finish() {
     if (!wait_until(votes_.request(s), deadline, meanwhile)) return false;
     votes_.take(s);
   }
-  if (reduce_request_ != MPI_REQUEST_NULL && !wait_until(reduce_request_, deadline, meanwhile)) return false;
+  if (reduce_request_ != MPI_REQUEST_NULL && !wait_until(reduce_request_, deadline, meanwhile))
+    return false;
   const auto start = steady_clock::now();
   while (!parts_.transfer.finished()) {
     parts_.transfer.progress();
@@ -237,7 +252,8 @@ ballast_counters balancer::counters() const {
 }
 
 const ballast_epoch* balancer::report(int index) const {
-  const std::int64_t kept = std::min<std::int64_t>(reports_made_, static_cast<std::int64_t>(reports_.size()));
+  const std::int64_t kept =
+      std::min<std::int64_t>(reports_made_, static_cast<std::int64_t>(reports_.size()));
   if (index < 0 || index >= kept) return nullptr;
   return &reports_[(reports_made_ - 1 - index) % reports_.size()];
 }
@@ -255,9 +271,12 @@ void balancer::fall_silent() {
                               : fmt::format("no answer from rank {}", names)) +
                fmt::format(" within {} s", parts_.config.config.deadline_seconds);
   const std::vector<std::string> events = events_.lines();
-  for (const std::string& line : events) parts_.log(BALLAST_LOG_DEBUG, fmt::format("rank {}: {}", parts_.rank, line));
-  const auto last = events.end() - static_cast<std::ptrdiff_t>(std::min<std::size_t>(events.size(), events_shown));
-  parts_.log(BALLAST_LOG_ERROR, fmt::format("rank {}: {}; last events: {}", parts_.rank, dead_text_, fmt::join(last, events.end(), ", ")));
+  for (const std::string& line : events)
+    parts_.log(BALLAST_LOG_DEBUG, fmt::format("rank {}: {}", parts_.rank, line));
+  const auto last = events.end() -
+                    static_cast<std::ptrdiff_t>(std::min<std::size_t>(events.size(), events_shown));
+  parts_.log(BALLAST_LOG_ERROR, fmt::format("rank {}: {}; last events: {}", parts_.rank, dead_text_,
+                                            fmt::join(last, events.end(), ", ")));
   throw error(BALLAST_ERROR_DEADLINE, dead_text_);
 }
 

@@ -1,15 +1,19 @@
 #pragma once
-// The step protocol: collect -> reduce -> plan -> agree -> (stage -> commit)* -> idle, one epoch at a time.
+// The step protocol: collect -> reduce -> plan -> agree -> (stage -> commit)* -> idle, one epoch at
+// a time.
 //
-// Every transition is taken on a reduced vote (votes.hpp), which all ranks read at the same step. A vote counts only if it was
-// posted after the last transition: `generation` numbers them. Between transitions a rank only works and reports `progress`:
+// Every transition is taken on a reduced vote (votes.hpp), which all ranks read at the same step. A
+// vote counts only if it was posted after the last transition: `generation` numbers them. Between
+// transitions a rank only works and reports `progress`:
 //
 //   phase     progress                    transition, at the step where all ranks read it
 //   reduce    0                           -
-//   plan      1: planned, digest          equal digests: exchange (or close); unequal: close, dropped
-//   exchange  k: batches 0..k-1 arrived   commit them in order, start the next; all committed: close
+//   plan      1: planned, digest          equal digests: exchange (or close); unequal: close,
+//   dropped exchange  k: batches 0..k-1 arrived   commit them in order, start the next; all
+//   committed: close
 //             bad move, or trouble        drain
-//   drain     1: nothing left under way   quarantine a bad source; reschedule (-> plan), or close, dropped
+//   drain     1: nothing left under way   quarantine a bad source; reschedule (-> plan), or close,
+//   dropped
 //
 // Trouble on any rank (a planner that threw, a deadline, a pause) travels in the same vote.
 
@@ -52,7 +56,8 @@ class balancer {
  public:
   explicit balancer(const balancer_parts& parts);
 
-  /// Collective; see ballast_step. Throws error(DEADLINE) when ranks are silent; then every later call throws the same.
+  /// Collective; see ballast_step. Throws error(DEADLINE) when ranks are silent; then every later
+  /// call throws the same.
   void step(ballast_step_result* result);
 
   std::int64_t step_number() const { return step_; }
@@ -62,7 +67,8 @@ class balancer {
   void pause(bool drop);
   void resume() { paused_ = drop_requested_ = false; }
 
-  /// Collective, bounded: completes everything under way without committing it. False if the ranks are silent or were before.
+  /// Collective, bounded: completes everything under way without committing it. False if the ranks
+  /// are silent or were before.
   bool finish();
 
   ballast_counters counters() const;

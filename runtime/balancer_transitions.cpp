@@ -19,10 +19,14 @@ constexpr int divergences_max = 2;
 void balancer::transition(const vote& all) {
   switch (phase_) {
     case BALLAST_PHASE_REDUCE:
-    case BALLAST_PHASE_PLAN: return on_planned(all);
-    case BALLAST_PHASE_EXCHANGE: return on_arrived(all);
-    case BALLAST_PHASE_DRAIN: return on_drained(all);
-    default: return;
+    case BALLAST_PHASE_PLAN:
+      return on_planned(all);
+    case BALLAST_PHASE_EXCHANGE:
+      return on_arrived(all);
+    case BALLAST_PHASE_DRAIN:
+      return on_drained(all);
+    default:
+      return;
   }
 }
 
@@ -33,8 +37,8 @@ void balancer::on_planned(const vote& all) {
   if (all.digest != ~all.not_digest) {
     ++counters_.plans_diverged;
     events_.add(step_, protocol_event::diverged);
-    std::string reason = fmt::format("plans differ: digests {:016x} to {:016x}, {:016x} on rank {}", all.digest, ~all.not_digest,
-                                     job.digest, parts_.rank);
+    std::string reason = fmt::format("plans differ: digests {:016x} to {:016x}, {:016x} on rank {}",
+                                     all.digest, ~all.not_digest, job.digest, parts_.rank);
     if (++diverged_in_a_row_ >= divergences_max) {
       counters_.balancing = 0;
       reason += "; balancing is switched off";
@@ -51,7 +55,8 @@ void balancer::on_planned(const vote& all) {
     epoch_.balance_bound = job.made.balance_bound();
     if (!job.not_worth.empty()) return close(BALLAST_OUTCOME_UNCHANGED, job.not_worth);
     epoch_.layers_changed = static_cast<std::int32_t>(job.made.changed.size());
-    if (parts_.config.config.mode == BALLAST_MODE_RECORD) return close(BALLAST_OUTCOME_RECORDED, "recording only");
+    if (parts_.config.config.mode == BALLAST_MODE_RECORD)
+      return close(BALLAST_OUTCOME_RECORDED, "recording only");
   }
   begin_exchange();
 }
@@ -70,18 +75,22 @@ void balancer::begin_exchange() {
   enter(BALLAST_PHASE_EXCHANGE);
   // Layers whose experts stay change their shares at once: no byte has to move for that.
   for (const std::int32_t layer : job.made.changed) {
-    if (std::ranges::equal(parts_.live.current().experts_of(layer), job.made.target.experts_of(layer))) mark(layer);
+    if (std::ranges::equal(parts_.live.current().experts_of(layer),
+                           job.made.target.experts_of(layer)))
+      mark(layer);
   }
   refresh_marked(true);
   if (job.steps.batches.empty()) return close(BALLAST_OUTCOME_COMMITTED, "shares only");
   start_batches();
 }
 
-// A rehearsal: the first copy that this rank will send and that has a good twin elsewhere, one that this epoch leaves alone.
+// A rehearsal: the first copy that this rank will send and that has a good twin elsewhere, one that
+// this epoch leaves alone.
 void balancer::damage_a_source() {
   const planner_job& job = parts_.planning.job();
   for (const scheduled_move& move : job.steps.moves) {
-    if (move.source_rank != parts_.rank || move.target_rank == parts_.rank || move.forwards >= 0) continue;
+    if (move.source_rank != parts_.rank || move.target_rank == parts_.rank || move.forwards >= 0)
+      continue;
     const std::span<const std::int32_t> now = parts_.live.current().experts_of(move.layer);
     const std::span<const std::int32_t> then = job.made.target.experts_of(move.layer);
     for (int slot = 0; slot < static_cast<int>(now.size()); ++slot) {
@@ -100,7 +109,8 @@ void balancer::start_batches() {
   }
 }
 
-// Rows that will be written stop serving on all ranks at this step; nothing of this pass uses them any more.
+// Rows that will be written stop serving on all ranks at this step; nothing of this pass uses them
+// any more.
 void balancer::start_batch(int index) {
   const schedule& steps = parts_.planning.job().steps;
   const batch& b = steps.batches[index];
@@ -108,7 +118,8 @@ void balancer::start_batch(int index) {
     const scheduled_move& move = steps.moves[m];
     if (move.way != move_way::vacate) continue;
     const int leaving = parts_.live.current().experts_of(move.layer)[move.target_slot];
-    BALLAST_EXPECT(leaving == no_expert || parts_.live.replicas(move.layer, leaving) > 1, "an expert would lose its last replica");
+    BALLAST_EXPECT(leaving == no_expert || parts_.live.replicas(move.layer, leaving) > 1,
+                   "an expert would lose its last replica");
     parts_.live.set_expert(move.layer, move.target_slot, no_expert);
     mark(move.layer);
   }
@@ -124,9 +135,10 @@ void balancer::on_arrived(const vote& all) {
     ++counters_.checksums_failed;
     bad_move_ = parts_.planning.job().steps.moves[all.bad_move];
     events_.add(step_, protocol_event::bad_checksum, static_cast<std::int64_t>(all.bad_move));
-    const std::string reason = fmt::format("wrong bytes: layer {}, expert {}, from slot {} on rank {} to slot {} on rank {}",
-                                           bad_move_.layer, bad_move_.expert, bad_move_.source_slot, bad_move_.source_rank,
-                                           bad_move_.target_slot, bad_move_.target_rank);
+    const std::string reason = fmt::format(
+        "wrong bytes: layer {}, expert {}, from slot {} on rank {} to slot {} on rank {}",
+        bad_move_.layer, bad_move_.expert, bad_move_.source_slot, bad_move_.source_rank,
+        bad_move_.target_slot, bad_move_.target_rank);
     if (parts_.rank == 0) parts_.log(BALLAST_LOG_WARNING, reason);
     return begin_drain(reason, epoch_.retries < retries_max);
   }
@@ -139,7 +151,8 @@ void balancer::commit_arrived(std::uint64_t arrived) {
     commit_batch(committed_++);
     phase_start_ = steady_clock::now();
   }
-  if (committed_ == static_cast<int>(parts_.planning.job().steps.batches.size())) close(BALLAST_OUTCOME_COMMITTED, "all batches");
+  if (committed_ == static_cast<int>(parts_.planning.job().steps.batches.size()))
+    close(BALLAST_OUTCOME_COMMITTED, "all batches");
 }
 
 void balancer::commit_batch(int index) {
@@ -186,14 +199,17 @@ void balancer::on_drained(const vote& all) {
   const slot_ref source = {bad_move_.layer, bad_move_.source_slot};
   const bool others = parts_.live.replicas(bad_move_.layer, bad_move_.expert) > 1;
   if (all.bad_source == 0) {
-    if (!others) return close(BALLAST_OUTCOME_DROPPED, drop_reason_ + "; the source itself is bad and has no other replica");
+    if (!others)
+      return close(BALLAST_OUTCOME_DROPPED,
+                   drop_reason_ + "; the source itself is bad and has no other replica");
     quarantine(source, bad_move_.expert);
   }
   if (others && bad_move_.forwards < 0) parts_.planning.job().distrusted.push_back(source);
   begin_reschedule();
 }
 
-// The copy is bad and others are good: stop routing to it. The slot is empty until a later plan fills it.
+// The copy is bad and others are good: stop routing to it. The slot is empty until a later plan
+// fills it.
 void balancer::quarantine(const slot_ref& slot, int expert) {
   if (parts_.live.current().experts_of(slot.layer)[slot.slot] != expert) return;
   parts_.live.set_expert(slot.layer, slot.slot, no_expert);
@@ -202,7 +218,8 @@ void balancer::quarantine(const slot_ref& slot, int expert) {
   ++counters_.slots_quarantined;
   events_.add(step_, protocol_event::quarantined, slot.slot);
   if (parts_.rank == 0) {
-    parts_.log(BALLAST_LOG_ERROR, fmt::format("layer {}, slot {}: the weights of expert {} are damaged there; the slot is out of service",
+    parts_.log(BALLAST_LOG_ERROR, fmt::format("layer {}, slot {}: the weights of expert {} are "
+                                              "damaged there; the slot is out of service",
                                               slot.layer, slot.slot, expert));
   }
 }
@@ -217,7 +234,8 @@ void balancer::begin_reschedule() {
 }
 
 void balancer::close(int outcome, const std::string& reason) {
-  if (phase_ == BALLAST_PHASE_EXCHANGE || epoch_.batches > 0) epoch_.exchange_seconds = seconds_since(exchange_start_);
+  if (phase_ == BALLAST_PHASE_EXCHANGE || epoch_.batches > 0)
+    epoch_.exchange_seconds = seconds_since(exchange_start_);
   epoch_.bytes_received = parts_.transfer.bytes_received() - bytes_received_before_;
   epoch_.outcome = outcome;
   std::strncpy(epoch_.reason, reason.c_str(), sizeof(epoch_.reason) - 1);
@@ -228,7 +246,8 @@ void balancer::close(int outcome, const std::string& reason) {
   reports_[reports_made_++ % reports_.size()] = epoch_;
   events_.add(step_, protocol_event::closed, outcome);
   if (outcome == BALLAST_OUTCOME_DROPPED && parts_.rank == 0) {
-    parts_.log(BALLAST_LOG_WARNING, fmt::format("epoch {} dropped at step {}: {}", epoch_.epoch, step_, reason));
+    parts_.log(BALLAST_LOG_WARNING,
+               fmt::format("epoch {} dropped at step {}: {}", epoch_.epoch, step_, reason));
   }
   enter(BALLAST_PHASE_IDLE);
 }

@@ -28,14 +28,16 @@ discovered_topology merge(const std::vector<rank_report>& reports) {
   discovered_topology found{merge_reports(reports), {}};
   found.nodes.resize(found.map.node_count());
   for (std::size_t r = 0; r < reports.size(); ++r) {
-    if (reports[r].node_leader == static_cast<int>(r)) found.nodes[found.map.ranks[r].node] = reports[r].description;
+    if (reports[r].node_leader == static_cast<int>(r))
+      found.nodes[found.map.ranks[r].node] = reports[r].description;
   }
   return found;
 }
 
 }  // namespace
 
-discovered_topology discover(MPI_Comm comm, const std::string& source, int ranks_per_node, double deadline_seconds) {
+discovered_topology discover(MPI_Comm comm, const std::string& source, int ranks_per_node,
+                             double deadline_seconds) {
   int rank = 0;
   int ranks = 0;
   BALLAST_MPI(MPI_Comm_rank(comm, &rank));
@@ -43,7 +45,8 @@ discovered_topology discover(MPI_Comm comm, const std::string& source, int ranks
   node_description mine;
   const verdict readable = verdict_of([&] {
     if (ranks_per_node < 0) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ranks_per_node is {}, expected 0 or more", ranks_per_node));
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("ranks_per_node is {}, expected 0 or more", ranks_per_node));
     }
     mine = read_node(source);
   });
@@ -63,15 +66,18 @@ discovered_topology discover(MPI_Comm comm, const std::string& source, int ranks
     total += sizes[r];
   }
   // The same on all ranks, so all throw.
-  if (total > INT32_MAX) throw error(BALLAST_ERROR_SYSTEM, fmt::format("the node descriptions have {} bytes", total));
+  if (total > INT32_MAX)
+    throw error(BALLAST_ERROR_SYSTEM, fmt::format("the node descriptions have {} bytes", total));
   std::vector<std::byte> all(static_cast<std::size_t>(total));
-  BALLAST_MPI(MPI_Allgatherv(bytes.data(), head[1], MPI_BYTE, all.data(), sizes.data(), offsets.data(), MPI_BYTE, comm));
+  BALLAST_MPI(MPI_Allgatherv(bytes.data(), head[1], MPI_BYTE, all.data(), sizes.data(),
+                             offsets.data(), MPI_BYTE, comm));
 
   std::vector<rank_report> reports(ranks);
   for (int r = 0; r < ranks; ++r) {
     reports[r].node_leader = heads[2 * r];
     if (sizes[r] > 0) {
-      reports[r].description = decode_node_description(std::span(all).subspan(offsets[r], sizes[r]));
+      reports[r].description =
+          decode_node_description(std::span(all).subspan(offsets[r], sizes[r]));
     }
   }
   return merge(reports);
@@ -85,7 +91,9 @@ discovered_topology imitate(int ranks, int ranks_per_node, const std::string& so
   }
   const node_description node = read_node(source);
   if (ranks < 1 || ranks_per_node < 1) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ranks is {}, ranks_per_node {}: expected 1 or more", ranks, ranks_per_node));
+    throw error(
+        BALLAST_ERROR_INVALID_ARGUMENT,
+        fmt::format("ranks is {}, ranks_per_node {}: expected 1 or more", ranks, ranks_per_node));
   }
   std::vector<rank_report> reports(ranks);
   for (int r = 0; r < ranks; ++r) {

@@ -15,8 +15,8 @@ void check_mpi(int code, const char* call) {
 
 void fail_expectation(const char* condition, const char* text, const char* file, int line) {
   const std::string_view path(file);
-  throw error(BALLAST_ERROR_INTERNAL,
-              fmt::format("{} ({} does not hold, {}:{})", text, condition, path.substr(path.find_last_of('/') + 1), line));
+  throw error(BALLAST_ERROR_INTERNAL, fmt::format("{} ({} does not hold, {}:{})", text, condition,
+                                                  path.substr(path.find_last_of('/') + 1), line));
 }
 
 }  // namespace ballast

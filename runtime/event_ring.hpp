@@ -1,5 +1,6 @@
 #pragma once
-// The last 256 protocol events of this rank, for the dump when ranks fall silent. Recording allocates nothing.
+// The last 256 protocol events of this rank, for the dump when ranks fall silent. Recording
+// allocates nothing.
 
 #include <array>
 #include <cstdint>
@@ -9,8 +10,21 @@
 namespace ballast {
 
 enum class protocol_event : std::uint8_t {
-  triggered, trigger_missed, reduced, planned, agreed, diverged, batch_started, batch_arrived, batch_committed,
-  bad_checksum, drain_began, drained, quarantined, closed, deadline_passed
+  triggered,
+  trigger_missed,
+  reduced,
+  planned,
+  agreed,
+  diverged,
+  batch_started,
+  batch_arrived,
+  batch_committed,
+  bad_checksum,
+  drain_began,
+  drained,
+  quarantined,
+  closed,
+  deadline_passed
 };
 
 class event_ring {

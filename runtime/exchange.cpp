@@ -29,14 +29,20 @@ rank_operations operations_of_rank(const schedule& schedule, int rank) {
         mine.operations.push_back({m, move.round, move.source_rank, operation_kind::receive});
       }
     }
-    std::ranges::stable_sort(mine.operations.begin() + first, mine.operations.end(), {}, &rank_operation::round);
+    std::ranges::stable_sort(mine.operations.begin() + first, mine.operations.end(), {},
+                             &rank_operation::round);
     mine.first_of_batch.push_back(static_cast<std::int32_t>(mine.operations.size()));
   }
   return mine;
 }
 
-exchange::exchange(MPI_Comm comm, const expert_memory& memory, int rank, int rows_per_rank, exchange_settings settings)
-    : comm_(comm), memory_(memory), rank_(rank), rows_per_rank_(rows_per_rank), settings_(settings) {}
+exchange::exchange(MPI_Comm comm, const expert_memory& memory, int rank, int rows_per_rank,
+                   exchange_settings settings)
+    : comm_(comm),
+      memory_(memory),
+      rank_(rank),
+      rows_per_rank_(rows_per_rank),
+      settings_(settings) {}
 
 void exchange::begin(const schedule& schedule, const rank_operations& operations) {
   BALLAST_EXPECT(finished(), "an exchange began while another was under way");
@@ -49,14 +55,16 @@ void exchange::begin(const schedule& schedule, const rank_operations& operations
 
 void exchange::start(int batch) {
   BALLAST_EXPECT(active_count_ < 2, "a third batch was started");
-  active_[active_count_++] = {batch, operations_->first_of_batch[batch], operations_->first_of_batch[batch + 1]};
+  active_[active_count_++] = {batch, operations_->first_of_batch[batch],
+                              operations_->first_of_batch[batch + 1]};
 }
 
 void exchange::progress() {
   while (active_count_ > 0) {
     if (!requests_.empty()) {
       int done = 0;
-      BALLAST_MPI(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done, MPI_STATUSES_IGNORE));
+      BALLAST_MPI(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
+                              MPI_STATUSES_IGNORE));
       if (done == 0) return;
       requests_.clear();
     }
@@ -71,14 +79,16 @@ void exchange::progress() {
   }
 }
 
-// Posts the operations of the first active batch's next round; false if this step has no bytes left to send.
+// Posts the operations of the first active batch's next round; false if this step has no bytes left
+// to send.
 bool exchange::post_round() {
   active_batch& a = active_[0];
   const auto& operations = operations_->operations;
   const std::int32_t round = operations[a.next].round;
   std::int32_t end = a.next;
   bool sends = false;
-  for (; end < a.end && operations[end].round == round; ++end) sends |= operations[end].kind == operation_kind::send;
+  for (; end < a.end && operations[end].round == round; ++end)
+    sends |= operations[end].kind == operation_kind::send;
   if (sends && settings_.bytes_per_step > 0 && budget_ <= 0 && !draining_) return false;
   for (; a.next < end; ++a.next) post(operations[a.next]);
   return true;
@@ -103,7 +113,8 @@ void exchange::post(const rank_operation& operation) {
   arriving_.push_back(operation.move);
 }
 
-void exchange::post_pieces(const scheduled_move& move, weight_location where, const rank_operation& operation) {
+void exchange::post_pieces(const scheduled_move& move, weight_location where,
+                           const rank_operation& operation) {
   for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
     std::byte* at = memory_.address(move.layer, t, where);
     std::size_t left = memory_.tensor_bytes(move.layer, t);
@@ -123,7 +134,8 @@ void exchange::post_pieces(const scheduled_move& move, weight_location where, co
   }
 }
 
-// A wrong arrival is noted, not thrown: all ranks learn of it by the next vote. It is checked before it can be forwarded.
+// A wrong arrival is noted, not thrown: all ranks learn of it by the next vote. It is checked
+// before it can be forwarded.
 void exchange::verify_round() {
   for (const std::int32_t m : arriving_) {
     const scheduled_move& move = schedule_->moves[m];
@@ -134,7 +146,8 @@ void exchange::verify_round() {
     }
     const bool skip = draining_ || bad_move_ >= 0 || settings_.verify == BALLAST_VERIFY_OFF ||
                       (settings_.verify == BALLAST_VERIFY_SAMPLE && m % sample_every != 0);
-    if (!skip && memory_.hash(move.layer, where) != memory_.hash_of_expert(move.layer, move.expert)) bad_move_ = m;
+    if (!skip && memory_.hash(move.layer, where) != memory_.hash_of_expert(move.layer, move.expert))
+      bad_move_ = m;
   }
   arriving_.clear();
 }

@@ -1,11 +1,12 @@
 #pragma once
-// Moves the weights of a schedule's batches between ranks (transports `mpi` and `local`) and checks what arrives. Up to two
-// batches are started at once; this rank works through its operations batch by batch and round by round, and a round begins when
-// this rank's part of the one before is done. All ranks follow the same order, so no wait can be circular:
+// Moves the weights of a schedule's batches between ranks (transports `mpi` and `local`) and checks
+// what arrives. Up to two batches are started at once; this rank works through its operations batch
+// by batch and round by round, and a round begins when this rank's part of the one before is done.
+// All ranks follow the same order, so no wait can be circular:
 //
 //     start(k) ... start(k+1)      rows that may be written are out of service (balancer)
-//     progress(): post round r | test | hash what arrived | next round | batch k arrived | round 0 of batch k+1
-//     balancer: all ranks report k arrived -> commit(k), start(k+2)
+//     progress(): post round r | test | hash what arrived | next round | batch k arrived | round 0
+//     of batch k+1 balancer: all ranks report k arrived -> commit(k), start(k+2)
 
 #include <mpi.h>
 
@@ -42,7 +43,8 @@ struct exchange_settings {
 class exchange {
  public:
   /// References are kept; `comm` carries nothing but weights.
-  exchange(MPI_Comm comm, const expert_memory& memory, int rank, int rows_per_rank, exchange_settings settings);
+  exchange(MPI_Comm comm, const expert_memory& memory, int rank, int rows_per_rank,
+           exchange_settings settings);
 
   /// Prepares for a schedule; both must stay unchanged until finished() after the last start().
   void begin(const schedule& schedule, const rank_operations& operations);
@@ -65,9 +67,12 @@ class exchange {
   /// Where a move's weights land on its target rank.
   weight_location landing(const scheduled_move& move, int batch) const;
 
-  /// Rehearsals: flip one byte of the next row received, before it is verified, or of the source row of a move.
+  /// Rehearsals: flip one byte of the next row received, before it is verified, or of the source
+  /// row of a move.
   void corrupt_next_arrival() { corrupt_arrival_ = true; }
-  void corrupt_source(const scheduled_move& move) { *memory_.address(move.layer, 0, source_of(move)) ^= std::byte{1}; }
+  void corrupt_source(const scheduled_move& move) {
+    *memory_.address(move.layer, 0, source_of(move)) ^= std::byte{1};
+  }
 
  private:
   struct active_batch {
@@ -78,7 +83,8 @@ class exchange {
 
   bool post_round();
   void post(const rank_operation& operation);
-  void post_pieces(const scheduled_move& move, weight_location where, const rank_operation& operation);
+  void post_pieces(const scheduled_move& move, weight_location where,
+                   const rank_operation& operation);
   void verify_round();
   weight_location source_of(const scheduled_move& move) const;
 

@@ -21,27 +21,33 @@ struct extent {
 };
 
 [[noreturn]] void reject(int layer, int tensor, const std::string& why) {
-  throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {}, tensor {}: {}", layer, tensor, why));
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+              fmt::format("layer {}, tensor {}: {}", layer, tensor, why));
 }
 
 extent check_tensor(int layer, int index, const ballast_tensor& tensor, int rows) {
   if (tensor.base == nullptr) reject(layer, index, "base is NULL");
   if (tensor.row_bytes == 0) reject(layer, index, "row_bytes is 0");
   if (tensor.row_stride < tensor.row_bytes) {
-    reject(layer, index, fmt::format("row_stride {} is less than row_bytes {}: rows would overlap", tensor.row_stride, tensor.row_bytes));
+    reject(layer, index,
+           fmt::format("row_stride {} is less than row_bytes {}: rows would overlap",
+                       tensor.row_stride, tensor.row_bytes));
   }
   const auto begin = reinterpret_cast<std::uintptr_t>(tensor.base);
   std::uintptr_t length = 0;
   std::uintptr_t end = 0;
   if (__builtin_mul_overflow(tensor.row_stride, static_cast<std::size_t>(rows - 1), &length) ||
-      __builtin_add_overflow(length, tensor.row_bytes, &length) || __builtin_add_overflow(begin, length, &end)) {
-    reject(layer, index, fmt::format("{} rows of stride {} do not fit an address space", rows, tensor.row_stride));
+      __builtin_add_overflow(length, tensor.row_bytes, &length) ||
+      __builtin_add_overflow(begin, length, &end)) {
+    reject(
+        layer, index,
+        fmt::format("{} rows of stride {} do not fit an address space", rows, tensor.row_stride));
   }
   return {begin, end};
 }
 
-// Tensors may be interleaved row by row (one allocation, strides larger than rows), so two tensors overlap only if two of
-// their rows do.
+// Tensors may be interleaved row by row (one allocation, strides larger than rows), so two tensors
+// overlap only if two of their rows do.
 bool rows_overlap(const ballast_tensor& a, const ballast_tensor& b, int rows) {
   const auto begin_a = reinterpret_cast<std::uintptr_t>(a.base);
   const auto begin_b = reinterpret_cast<std::uintptr_t>(b.base);
@@ -59,19 +65,24 @@ bool rows_overlap(const ballast_tensor& a, const ballast_tensor& b, int rows) {
 }  // namespace
 
 expert_memory::expert_memory(int layers, int experts, int rows_per_rank)
-    : experts_(experts), rows_per_rank_(rows_per_rank), layers_(layers),
+    : experts_(experts),
+      rows_per_rank_(rows_per_rank),
+      layers_(layers),
       hashes_(static_cast<std::size_t>(layers) * experts) {}
 
 void expert_memory::register_layer(int layer, std::span<const ballast_tensor> tensors) {
   if (layer < 0 || layer >= static_cast<int>(layers_.size())) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, layers_.size() - 1));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("layer {} is not in 0..{}", layer, layers_.size() - 1));
   }
   if (!layers_[layer].tensors.empty()) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is registered already", layer));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("layer {} is registered already", layer));
   }
   if (tensors.empty() || tensors.size() > tensors_max) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("layer {}: {} tensors, 1 to {} are possible", layer, tensors.size(), tensors_max));
+                fmt::format("layer {}: {} tensors, 1 to {} are possible", layer, tensors.size(),
+                            tensors_max));
   }
   std::vector<extent> extents;
   layer_memory memory;
@@ -83,8 +94,11 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
         reject(layer, i, fmt::format("rows overlap with tensor {}", j));
       }
     }
-    if (tensors[i].row_bytes > static_cast<std::size_t>(expert_bytes_max_possible - memory.expert_bytes)) {
-      reject(layer, i, fmt::format("row_bytes {} brings an expert above {} bytes", tensors[i].row_bytes, expert_bytes_max_possible));
+    if (tensors[i].row_bytes >
+        static_cast<std::size_t>(expert_bytes_max_possible - memory.expert_bytes)) {
+      reject(layer, i,
+             fmt::format("row_bytes {} brings an expert above {} bytes", tensors[i].row_bytes,
+                         expert_bytes_max_possible));
     }
     memory.tensors.push_back(tensors[i]);
     memory.staging_offset.push_back(static_cast<std::size_t>(memory.expert_bytes));
@@ -111,11 +125,13 @@ void expert_memory::allocate_staging(int rows) {
   staging_row_bytes_ = (static_cast<std::size_t>(expert_bytes_max()) + 63) / 64 * 64;
   std::size_t bytes = 0;
   try {
-    if (__builtin_mul_overflow(staging_row_bytes_, std::size_t{2} * rows, &bytes)) throw std::bad_alloc();
+    if (__builtin_mul_overflow(staging_row_bytes_, std::size_t{2} * rows, &bytes))
+      throw std::bad_alloc();
     staging_.resize(bytes);
   } catch (const std::exception&) {
     throw error(BALLAST_ERROR_MEMORY,
-                fmt::format("2 x {} staging rows of {} bytes cannot be allocated", rows, staging_row_bytes_));
+                fmt::format("2 x {} staging rows of {} bytes cannot be allocated", rows,
+                            staging_row_bytes_));
   }
 }
 
@@ -134,16 +150,19 @@ int expert_memory::tensor_count_max() const {
 std::byte* expert_memory::address(int layer, int tensor, weight_location where) const {
   const layer_memory& memory = layers_[layer];
   if (where.half < 0) {
-    return static_cast<std::byte*>(memory.tensors[tensor].base) + where.row * memory.tensors[tensor].row_stride;
+    return static_cast<std::byte*>(memory.tensors[tensor].base) +
+           where.row * memory.tensors[tensor].row_stride;
   }
   const std::size_t row = static_cast<std::size_t>(where.half) * staging_rows_ + where.row;
-  return const_cast<std::byte*>(staging_.data()) + row * staging_row_bytes_ + memory.staging_offset[tensor];
+  return const_cast<std::byte*>(staging_.data()) + row * staging_row_bytes_ +
+         memory.staging_offset[tensor];
 }
 
 std::uint64_t expert_memory::hash(int layer, weight_location where) const {
   std::uint64_t hash = 0;
   for (int t = 0; t < tensor_count(layer); ++t) {
-    hash = combine_hash(hash, hash_bytes_host(address(layer, t, where), tensor_bytes(layer, t), t + 1));
+    hash = combine_hash(hash,
+                        hash_bytes_host(address(layer, t, where), tensor_bytes(layer, t), t + 1));
   }
   return hash;
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The registered rows of this rank: for each layer, tensors whose row i holds the expert in slot i. Also the two staging
-// halves, and the hashes that all replicas of an expert must have.
+// The registered rows of this rank: for each layer, tensors whose row i holds the expert in slot i.
+// Also the two staging halves, and the hashes that all replicas of an expert must have.
 
 #include <cstddef>
 #include <cstdint>
@@ -11,7 +11,8 @@
 
 namespace ballast {
 
-/// Where one expert's weights are on this rank: a registered row, or a row of a staging half (then half is 0 or 1).
+/// Where one expert's weights are on this rank: a registered row, or a row of a staging half (then
+/// half is 0 or 1).
 struct weight_location {
   std::int32_t row = 0;
   std::int32_t half = -1;
@@ -27,14 +28,18 @@ class expert_memory {
   /// The first layer that is not registered, or -1.
   int first_missing_layer() const;
 
-  /// A digest of the tensor sizes of a layer, without addresses and strides: the same on all ranks that agree.
+  /// A digest of the tensor sizes of a layer, without addresses and strides: the same on all ranks
+  /// that agree.
   std::uint64_t shape_digest(int layer) const;
 
-  /// Allocates the staging halves of `rows` rows each, for the largest expert. Throws error(MEMORY) stating the bytes.
+  /// Allocates the staging halves of `rows` rows each, for the largest expert. Throws error(MEMORY)
+  /// stating the bytes.
   void allocate_staging(int rows);
 
   int tensor_count(int layer) const { return static_cast<int>(layers_[layer].tensors.size()); }
-  std::size_t tensor_bytes(int layer, int tensor) const { return layers_[layer].tensors[tensor].row_bytes; }
+  std::size_t tensor_bytes(int layer, int tensor) const {
+    return layers_[layer].tensors[tensor].row_bytes;
+  }
   std::int64_t expert_bytes(int layer) const { return layers_[layer].expert_bytes; }
   std::int64_t expert_bytes_max() const;
   int tensor_count_max() const;
@@ -43,7 +48,9 @@ class expert_memory {
   std::uint64_t hash(int layer, weight_location where) const;
   void copy(int layer, weight_location from, weight_location to) const;
 
-  std::span<std::uint64_t> hashes() { return hashes_; }  ///< [layers, experts], what the live replicas hold
+  std::span<std::uint64_t> hashes() {
+    return hashes_;
+  }  ///< [layers, experts], what the live replicas hold
   std::uint64_t hash_of_expert(int layer, int expert) const {
     return hashes_[static_cast<std::size_t>(layer) * experts_ + expert];
   }

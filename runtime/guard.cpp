@@ -46,13 +46,16 @@ ballast_status remember_current_exception() noexcept {
 const char* last_error_text() noexcept { return last_error; }
 
 void require_argument(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("{} is NULL", name));
+  if (pointer == nullptr)
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("{} is NULL", name));
 }
 
-void require_struct_size(std::size_t stated, std::size_t least, std::size_t known, const char* name) {
+void require_struct_size(std::size_t stated, std::size_t least, std::size_t known,
+                         const char* name) {
   if (stated < least || stated > known) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("{}.struct_size is {}, this library knows {} to {}: call its initialiser, or set it to sizeof",
+                fmt::format("{}.struct_size is {}, this library knows {} to {}: call its "
+                            "initialiser, or set it to sizeof",
                             name, stated, least, known));
   }
 }

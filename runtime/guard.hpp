@@ -1,5 +1,6 @@
 #pragma once
-// The C boundary: every exported function is one call of guard(), which turns exceptions into statuses.
+// The C boundary: every exported function is one call of guard(), which turns exceptions into
+// statuses.
 
 #include <string>
 #include <utility>
@@ -30,9 +31,10 @@ ballast_status guard(Function&& function) noexcept {
 /// Throws error(BALLAST_ERROR_INVALID_ARGUMENT) naming the argument if the pointer is NULL.
 void require_argument(const void* pointer, const char* name);
 
-/// Throws the same if a caller's struct states a size that no version of it has had: smaller than `least` (the size of its first
-/// version) or larger than this library knows.
-void require_struct_size(std::size_t stated, std::size_t least, std::size_t known, const char* name);
+/// Throws the same if a caller's struct states a size that no version of it has had: smaller than
+/// `least` (the size of its first version) or larger than this library knows.
+void require_struct_size(std::size_t stated, std::size_t least, std::size_t known,
+                         const char* name);
 
 /// Copies `value` to the caller's struct, whose stated size must be known; it keeps that size.
 template <typename Struct>

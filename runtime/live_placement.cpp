@@ -15,7 +15,8 @@ live_placement::live_placement(placement initial) : current_(std::move(initial))
   const placement target = current_;
   for (int layer = 0; layer < current_.layers(); ++layer) {
     for (const std::int32_t expert : current_.experts_of(layer)) {
-      if (expert != no_expert) ++replica_count_[static_cast<std::size_t>(layer) * current_.experts() + expert];
+      if (expert != no_expert)
+        ++replica_count_[static_cast<std::size_t>(layer) * current_.experts() + expert];
     }
     refresh(layer, target, false);
   }
@@ -34,10 +35,13 @@ void live_placement::refresh(int layer, const placement& target, bool committed)
   const std::span<std::int32_t> shares = current_.shares_of(layer);
   live_shares(held, target.experts_of(layer), target.shares_of(layer), current_.experts(), shares);
 
-  std::int32_t* first = replica_first_.data() + static_cast<std::size_t>(layer) * (current_.experts() + 1);
+  std::int32_t* first =
+      replica_first_.data() + static_cast<std::size_t>(layer) * (current_.experts() + 1);
   std::int32_t* slot_of = replica_slot_.data() + static_cast<std::size_t>(layer) * current_.slots();
-  std::int32_t* share_end = replica_share_end_.data() + static_cast<std::size_t>(layer) * current_.slots();
-  const std::int32_t* counts = replica_count_.data() + static_cast<std::size_t>(layer) * current_.experts();
+  std::int32_t* share_end =
+      replica_share_end_.data() + static_cast<std::size_t>(layer) * current_.slots();
+  const std::int32_t* counts =
+      replica_count_.data() + static_cast<std::size_t>(layer) * current_.experts();
   first[0] = 0;
   for (int e = 0; e < current_.experts(); ++e) first[e + 1] = first[e] + counts[e];
   // Counting sort by expert: fill each expert's range from its front, then step the fronts back.
@@ -54,7 +58,8 @@ void live_placement::refresh(int layer, const placement& target, bool committed)
 }
 
 route_tables live_placement::tables(int layer) const {
-  return {current_.experts(), replica_first_.data() + static_cast<std::size_t>(layer) * (current_.experts() + 1),
+  return {current_.experts(),
+          replica_first_.data() + static_cast<std::size_t>(layer) * (current_.experts() + 1),
           replica_slot_.data() + static_cast<std::size_t>(layer) * current_.slots(),
           replica_share_end_.data() + static_cast<std::size_t>(layer) * current_.slots()};
 }

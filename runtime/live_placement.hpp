@@ -1,6 +1,7 @@
 #pragma once
-// What serves now: the placement that tokens are routed by, and the tables made from it. The tables' addresses never
-// change, so an engine may keep them. Between the batches of an epoch rows can be empty; shares always sum up.
+// What serves now: the placement that tokens are routed by, and the tables made from it. The
+// tables' addresses never change, so an engine may keep them. Between the batches of an epoch rows
+// can be empty; shares always sum up.
 
 #include <cstdint>
 #include <span>
@@ -22,10 +23,12 @@ class live_placement {
   void set_expert(int layer, int slot, int expert);
 
   /// How many slots of the layer serve this expert.
-  int replicas(int layer, int expert) const { return replica_count_[static_cast<std::size_t>(layer) * current_.experts() + expert]; }
+  int replicas(int layer, int expert) const {
+    return replica_count_[static_cast<std::size_t>(layer) * current_.experts() + expert];
+  }
 
-  /// Recomputes shares and tables of a layer on its way to `target` (the placement itself if there is none) and counts a commit if
-  /// `committed`.
+  /// Recomputes shares and tables of a layer on its way to `target` (the placement itself if there
+  /// is none) and counts a commit if `committed`.
   void refresh(int layer, const placement& target, bool committed);
 
   route_tables tables(int layer) const;

@@ -5,8 +5,11 @@
 namespace ballast {
 
 load_window::load_window(std::size_t cells, std::int64_t interval, std::int64_t window)
-    : cells_(cells), interval_(interval), listen_steps_(std::min(window, interval)),
-      bucket_count_(static_cast<std::size_t>((window + interval - 1) / interval)), buckets_(cells * bucket_count_) {}
+    : cells_(cells),
+      interval_(interval),
+      listen_steps_(std::min(window, interval)),
+      bucket_count_(static_cast<std::size_t>((window + interval - 1) / interval)),
+      buckets_(cells * bucket_count_) {}
 
 void load_window::sum(std::span<std::int64_t> sums) const {
   std::copy_n(buckets_.begin(), cells_, sums.begin());

@@ -1,7 +1,7 @@
 #pragma once
-// The window of recorded loads: counts fall straight into its current bucket, so an ordinary step has nothing to
-// fold. A window no longer than the interval is one bucket that listens only during the last `window` steps before a trigger; a
-// longer one is a ring with one bucket per interval.
+// The window of recorded loads: counts fall straight into its current bucket, so an ordinary step
+// has nothing to fold. A window no longer than the interval is one bucket that listens only during
+// the last `window` steps before a trigger; a longer one is a ring with one bucket per interval.
 
 #include <cstdint>
 #include <span>
@@ -14,8 +14,11 @@ class load_window {
   /// Allocates ceil(window / interval) buckets of `cells` counts. `window` >= 1, `interval` >= 1.
   load_window(std::size_t cells, std::int64_t interval, std::int64_t window);
 
-  /// Whether the loads of step `step` belong to the window. Step k * interval - 1 is the last before the k-th trigger.
-  bool listens_at(std::int64_t step) const { return listen_steps_ == interval_ || interval_ - step % interval_ <= listen_steps_; }
+  /// Whether the loads of step `step` belong to the window. Step k * interval - 1 is the last
+  /// before the k-th trigger.
+  bool listens_at(std::int64_t step) const {
+    return listen_steps_ == interval_ || interval_ - step % interval_ <= listen_steps_;
+  }
 
   /// Where loads are added: [layers, experts].
   std::span<std::int64_t> current() { return {buckets_.data() + current_ * cells_, cells_}; }

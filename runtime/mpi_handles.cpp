@@ -30,7 +30,8 @@ mpi_comm mpi_comm::duplicate(MPI_Comm original, const char* name, double deadlin
   BALLAST_MPI(MPI_Comm_idup(original, copy.get(), &request));
   if (!wait_until(request, deadline_seconds, nullptr)) {
     static_cast<void>(copy.release());
-    throw error(BALLAST_ERROR_DEADLINE, fmt::format("{}: not all ranks took part within {} s", name, deadline_seconds));
+    throw error(BALLAST_ERROR_DEADLINE,
+                fmt::format("{}: not all ranks took part within {} s", name, deadline_seconds));
   }
   mpi_comm owned(*copy);
   BALLAST_MPI(MPI_Comm_set_errhandler(owned.get(), MPI_ERRORS_RETURN));
@@ -59,7 +60,8 @@ int mpi_comm::size() const {
   return size;
 }
 
-bool wait_until(MPI_Request& request, double deadline_seconds, const std::function<void()>& meanwhile) {
+bool wait_until(MPI_Request& request, double deadline_seconds,
+                const std::function<void()>& meanwhile) {
   steady_clock::time_point start;
   for (int round = 0;; ++round) {
     int done = 0;
@@ -86,7 +88,8 @@ std::string silent_ranks(MPI_Comm comm, double seconds) {
   heard[rank] = true;
   int missing = size - 1;
   for (int peer = 0; peer < size; ++peer) {
-    if (peer != rank) BALLAST_MPI(MPI_Isend(&here, 1, MPI_CHAR, peer, roll_call_tag, comm, &(*requests)[peer]));
+    if (peer != rank)
+      BALLAST_MPI(MPI_Isend(&here, 1, MPI_CHAR, peer, roll_call_tag, comm, &(*requests)[peer]));
   }
   const auto start = steady_clock::now();
   while (missing > 0 && seconds_since(start) < seconds) {
@@ -98,7 +101,8 @@ std::string silent_ranks(MPI_Comm comm, double seconds) {
       continue;
     }
     char sign = 0;
-    BALLAST_MPI(MPI_Recv(&sign, 1, MPI_CHAR, status.MPI_SOURCE, roll_call_tag, comm, MPI_STATUS_IGNORE));
+    BALLAST_MPI(
+        MPI_Recv(&sign, 1, MPI_CHAR, status.MPI_SOURCE, roll_call_tag, comm, MPI_STATUS_IGNORE));
     if (!heard[status.MPI_SOURCE]) --missing;
     heard[status.MPI_SOURCE] = true;
   }

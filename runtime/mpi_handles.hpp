@@ -1,6 +1,6 @@
 #pragma once
-// Owning MPI handles: a duplicated communicator and a request that is never dropped while active. Waiting always has a
-// deadline.
+// Owning MPI handles: a duplicated communicator and a request that is never dropped while active.
+// Waiting always has a deadline.
 
 #include <mpi.h>
 
@@ -13,8 +13,9 @@ namespace ballast {
 
 using steady_clock = std::chrono::steady_clock;
 
-/// A duplicate of the caller's communicator, with MPI_ERRORS_RETURN set on the duplicate only. Freed when
-/// destroyed, unless MPI is finalized by then or abandon() was called. Moved-from is empty.
+/// A duplicate of the caller's communicator, with MPI_ERRORS_RETURN set on the duplicate only.
+/// Freed when destroyed, unless MPI is finalized by then or abandon() was called. Moved-from is
+/// empty.
 class mpi_comm {
  public:
   mpi_comm() = default;
@@ -28,7 +29,8 @@ class mpi_comm {
   int rank() const;
   int size() const;
 
-  /// Gives the handle up to the end of the process: ranks are gone that would have to free it with us.
+  /// Gives the handle up to the end of the process: ranks are gone that would have to free it with
+  /// us.
   void abandon() { comm_ = MPI_COMM_NULL; }
 
  private:
@@ -36,13 +38,15 @@ class mpi_comm {
   MPI_Comm comm_ = MPI_COMM_NULL;
 };
 
-/// Tests `request` until it completes or `deadline_seconds` have passed; true if it completed. Calls `meanwhile` between
-/// tests, so that what others wait for goes on. Yields the core.
-bool wait_until(MPI_Request& request, double deadline_seconds, const std::function<void()>& meanwhile);
+/// Tests `request` until it completes or `deadline_seconds` have passed; true if it completed.
+/// Calls `meanwhile` between tests, so that what others wait for goes on. Yields the core.
+bool wait_until(MPI_Request& request, double deadline_seconds,
+                const std::function<void()>& meanwhile);
 
-/// Not collective in MPI's sense: every rank whose deadline has passed calls it. Asks all ranks of `comm` for a sign of
-/// life, on a tag of its own, and returns those that gave none within `seconds`, as text ("1, 3"), "" if all answered.
-/// What it leaves unfinished belongs to MPI until the process ends.
+/// Not collective in MPI's sense: every rank whose deadline has passed calls it. Asks all ranks of
+/// `comm` for a sign of life, on a tag of its own, and returns those that gave none within
+/// `seconds`, as text ("1, 3"), "" if all answered. What it leaves unfinished belongs to MPI until
+/// the process ends.
 std::string silent_ranks(MPI_Comm comm, double seconds);
 
 inline double seconds_since(steady_clock::time_point start) {

@@ -14,13 +14,18 @@ std::uint64_t digest_of(const planner_job& job) {
   digest.absorb(job.made.digest);
   digest.absorb(std::string_view(job.not_worth));
   for (const scheduled_move& move : job.steps.moves) {
-    digest.absorb(static_cast<std::uint64_t>(move.layer) << 32 | static_cast<std::uint32_t>(move.expert));
-    digest.absorb(static_cast<std::uint64_t>(move.source_slot) << 32 | static_cast<std::uint32_t>(move.target_slot));
-    digest.absorb(static_cast<std::uint64_t>(move.round) << 32 | static_cast<std::uint32_t>(move.forwards));
-    digest.absorb(static_cast<std::uint64_t>(move.way) << 32 | static_cast<std::uint32_t>(move.staging_row));
+    digest.absorb(static_cast<std::uint64_t>(move.layer) << 32 |
+                  static_cast<std::uint32_t>(move.expert));
+    digest.absorb(static_cast<std::uint64_t>(move.source_slot) << 32 |
+                  static_cast<std::uint32_t>(move.target_slot));
+    digest.absorb(static_cast<std::uint64_t>(move.round) << 32 |
+                  static_cast<std::uint32_t>(move.forwards));
+    digest.absorb(static_cast<std::uint64_t>(move.way) << 32 |
+                  static_cast<std::uint32_t>(move.staging_row));
   }
   for (const batch& b : job.steps.batches) {
-    digest.absorb(static_cast<std::uint64_t>(b.move_count) << 32 | static_cast<std::uint32_t>(b.release_count));
+    digest.absorb(static_cast<std::uint64_t>(b.move_count) << 32 |
+                  static_cast<std::uint32_t>(b.release_count));
     digest.absorb(static_cast<std::uint64_t>(b.after_previous_commit));
   }
   return digest.value();
@@ -29,7 +34,8 @@ std::uint64_t digest_of(const planner_job& job) {
 }  // namespace
 
 planner::planner(planner_settings settings, std::vector<std::int32_t> cpus, int avoid_cpu)
-    : settings_(std::move(settings)), thread_([this, cpus = std::move(cpus), avoid_cpu] { serve(cpus, avoid_cpu); }) {
+    : settings_(std::move(settings)),
+      thread_([this, cpus = std::move(cpus), avoid_cpu] { serve(cpus, avoid_cpu); }) {
   std::unique_lock lock(mutex_);
   wake_.wait(lock, [this] { return bound_; });
 }

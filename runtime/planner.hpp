@@ -1,6 +1,7 @@
 #pragma once
-// The planner's own thread: takes loads and the live placement, makes plan, schedule and this rank's part of it. It touches no
-// MPI and no clock but for its own duration. One job at a time; the caller reads and writes `job` only while it is not running.
+// The planner's own thread: takes loads and the live placement, makes plan, schedule and this
+// rank's part of it. It touches no MPI and no clock but for its own duration. One job at a time;
+// the caller reads and writes `job` only while it is not running.
 
 #include <atomic>
 #include <condition_variable>
@@ -37,17 +38,17 @@ struct planner_settings {
 
 struct planner_job {
   // In.
-  bool reschedule = false;            ///< only a new schedule from `current` to the plan made before
-  std::vector<std::int64_t> loads;    ///< [layers, experts]
+  bool reschedule = false;          ///< only a new schedule from `current` to the plan made before
+  std::vector<std::int64_t> loads;  ///< [layers, experts]
   placement current;
   std::vector<slot_ref> distrusted;
   // Out.
   plan made;
   schedule steps;
   rank_operations operations;
-  std::string not_worth;              ///< why nothing should be done, or empty
-  std::string failure;                ///< what was thrown, or empty
-  std::uint64_t digest = 0;           ///< of plan, decision and schedule
+  std::string not_worth;     ///< why nothing should be done, or empty
+  std::string failure;       ///< what was thrown, or empty
+  std::uint64_t digest = 0;  ///< of plan, decision and schedule
   double seconds = 0;
 };
 

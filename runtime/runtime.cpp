@@ -27,7 +27,9 @@ log_sink make_log(const ballast_config& config, int rank) {
 }
 
 id_matrix to_matrix(const ballast_ids& ids) {
-  return {ids.ids, ids.type == BALLAST_IDS_INT64, ids.columns, ids.shared_columns, ids.tokens, ids.valid_tokens};
+  return {ids.ids,     ids.type == BALLAST_IDS_INT64,
+          ids.columns, ids.shared_columns,
+          ids.tokens,  ids.valid_tokens};
 }
 
 void check_ids(const ballast_ids& ids) {
@@ -37,16 +39,19 @@ void check_ids(const ballast_ids& ids) {
   };
   if (ids.type != BALLAST_IDS_INT32 && ids.type != BALLAST_IDS_INT64) reject("type", ids.type);
   if (ids.columns < 1 || ids.columns > 65536) reject("columns", ids.columns);
-  if (ids.shared_columns < 0 || ids.shared_columns > ids.columns) reject("shared_columns", ids.shared_columns);
+  if (ids.shared_columns < 0 || ids.shared_columns > ids.columns)
+    reject("shared_columns", ids.shared_columns);
   if (ids.tokens < 0 || ids.tokens > (std::int64_t{1} << 40)) reject("tokens", ids.tokens);
-  if (ids.valid_tokens < 0 || ids.valid_tokens > ids.tokens) reject("valid_tokens", ids.valid_tokens);
+  if (ids.valid_tokens < 0 || ids.valid_tokens > ids.tokens)
+    reject("valid_tokens", ids.valid_tokens);
   if (ids.tokens > 0) require_argument(ids.ids, "ids.ids");
 }
 
 std::int64_t digest_of(const cluster_map& map) {
   digest_builder digest;
   for (const rank_place& p : map.ranks) {
-    digest.absorb(std::vector<std::int32_t>{p.node, p.island, p.local_rank, p.package, p.numa, p.gpu, p.nic});
+    digest.absorb(
+        std::vector<std::int32_t>{p.node, p.island, p.local_rank, p.package, p.numa, p.gpu, p.nic});
   }
   digest.absorb(map.cost_ns_per_mib);
   return static_cast<std::int64_t>(digest.value());
@@ -70,25 +75,34 @@ int checked_size(MPI_Comm comm) {
 runtime::runtime(const ballast_config& config, MPI_Comm comm)
     : vote_comm_(mpi_comm::duplicate(comm, "ballast votes", deadline_of(config))),
       weight_comm_(mpi_comm::duplicate(comm, "ballast weights", deadline_of(config))),
-      rank_(vote_comm_.rank()), ranks_(checked_size(vote_comm_.get())), log_(make_log(config, rank_)) {
+      rank_(vote_comm_.rank()),
+      ranks_(checked_size(vote_comm_.get())),
+      log_(make_log(config, rank_)) {
   // Nothing may throw alone here: the verdict travels with the first exchange.
   const double deadline = deadline_of(config);
   const verdict mine = verdict_of([&] {
     settings_ = settings::read(config, ranks_);
     if (config.topology != nullptr && config.topology->found.map.rank_count() != ranks_) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("topology has {} ranks, the communicator {}",
-                                                              config.topology->found.map.rank_count(), ranks_));
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("topology has {} ranks, the communicator {}",
+                              config.topology->found.map.rank_count(), ranks_));
     }
     memory_.emplace(config.layers, config.experts, config.slots_per_rank + config.spare_rows);
     live_.emplace(settings_.initial);
-    window_.emplace(static_cast<std::size_t>(config.layers) * config.experts, settings_.config.interval, settings_.config.window);
+    window_.emplace(static_cast<std::size_t>(config.layers) * config.experts,
+                    settings_.config.interval, settings_.config.window);
     record_scratch_.resize(record_scratch_size(config.experts));
   });
-  agree(vote_comm_.get(), mine, mine.status == BALLAST_OK ? settings_.agreed_fields() : std::vector<agreed_field>(), deadline);
-  const bool given = config.topology != nullptr;
-  agree(vote_comm_.get(), {}, {{"topology (given or not)", given}, {"topology (digest)", given ? digest_of(config.topology->found.map) : 0}},
+  agree(vote_comm_.get(), mine,
+        mine.status == BALLAST_OK ? settings_.agreed_fields() : std::vector<agreed_field>(),
         deadline);
-  topology_ = config.topology != nullptr ? config.topology->found : discover(vote_comm_.get(), "", 0, deadline);
+  const bool given = config.topology != nullptr;
+  agree(vote_comm_.get(), {},
+        {{"topology (given or not)", given},
+         {"topology (digest)", given ? digest_of(config.topology->found.map) : 0}},
+        deadline);
+  topology_ = config.topology != nullptr ? config.topology->found
+                                         : discover(vote_comm_.get(), "", 0, deadline);
   for (const rank_place& place : topology_.map.ranks) node_of_rank_.push_back(place.node);
   agree(vote_comm_.get(), verdict_of([&] { require_plannable(); }), {}, deadline);
 }
@@ -108,14 +122,16 @@ void runtime::require_plannable() const {
   request.groups = c.groups;
   request.limits = {c.max_moves, c.max_bytes};
   if (const std::string why = why_unplannable(request); !why.empty()) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("policy {}: {}", settings_.policy, why));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("policy {}: {}", settings_.policy, why));
   }
 }
 
 // A compatible plan wants exactly the published shape; spare rows are not part of it.
 std::vector<std::int32_t> runtime::usable_slots() const {
   const ballast_config& c = settings_.config;
-  return c.compatible == 0 || c.spare_rows > 0 ? settings_.usable_slots : std::vector<std::int32_t>();
+  return c.compatible == 0 || c.spare_rows > 0 ? settings_.usable_slots
+                                               : std::vector<std::int32_t>();
 }
 
 void runtime::refuse(const verdict& mine, MPI_Comm comm) {
@@ -126,12 +142,14 @@ void runtime::refuse(const verdict& mine, MPI_Comm comm) {
 }
 
 void runtime::register_layer(int layer, std::span<const ballast_tensor> tensors) {
-  if (balancer_ || start_failed_) throw error(BALLAST_ERROR_STATE, "ballast_register_layer after ballast_start");
+  if (balancer_ || start_failed_)
+    throw error(BALLAST_ERROR_STATE, "ballast_register_layer after ballast_start");
   memory_->register_layer(layer, tensors);
 }
 
 void runtime::start() {
-  if (balancer_ || start_failed_) throw error(BALLAST_ERROR_STATE, "ballast_start was called before");
+  if (balancer_ || start_failed_)
+    throw error(BALLAST_ERROR_STATE, "ballast_start was called before");
   start_failed_ = true;  // until the end is reached
   const ballast_config& c = settings_.config;
   const verdict mine = verdict_of([&] {
@@ -146,8 +164,8 @@ void runtime::start() {
   start_planner();
   exchange_.emplace(weight_comm_.get(), *memory_, rank_, c.slots_per_rank + c.spare_rows,
                     exchange_settings{c.verify, c.bytes_per_step});
-  balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_, *memory_, *live_, *window_,
-                                   *planner_, *exchange_, log_});
+  balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_,
+                                   *memory_, *live_, *window_, *planner_, *exchange_, log_});
   start_failed_ = false;
 }
 
@@ -159,10 +177,13 @@ void runtime::compare_shapes() {
     low[layer] = memory_->shape_digest(layer);
     low[layers + layer] = ~low[layer];
   }
-  BALLAST_MPI(MPI_Allreduce(MPI_IN_PLACE, low.data(), 2 * layers, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
+  BALLAST_MPI(
+      MPI_Allreduce(MPI_IN_PLACE, low.data(), 2 * layers, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
   for (int layer = 0; layer < layers; ++layer) {
     if (low[layer] != ~low[layers + layer]) {
-      throw error(BALLAST_ERROR_CONFIG_MISMATCH, fmt::format("layer {}: number or sizes of the tensors differ between ranks", layer));
+      throw error(
+          BALLAST_ERROR_CONFIG_MISMATCH,
+          fmt::format("layer {}: number or sizes of the tensors differ between ranks", layer));
     }
   }
 }
@@ -185,18 +206,22 @@ void runtime::compare_weights() {
     }
   }
   const int count = static_cast<int>(cells);
-  BALLAST_MPI(MPI_Allreduce(MPI_IN_PLACE, lowest.data(), count, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
-  BALLAST_MPI(MPI_Allreduce(MPI_IN_PLACE, highest.data(), count, MPI_UINT64_T, MPI_MAX, vote_comm_.get()));
+  BALLAST_MPI(
+      MPI_Allreduce(MPI_IN_PLACE, lowest.data(), count, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
+  BALLAST_MPI(
+      MPI_Allreduce(MPI_IN_PLACE, highest.data(), count, MPI_UINT64_T, MPI_MAX, vote_comm_.get()));
   for (std::size_t cell = 0; cell < cells; ++cell) {
     if (lowest[cell] == highest[cell]) continue;
     const int layer = static_cast<int>(cell / initial.experts());
     const int expert = static_cast<int>(cell % initial.experts());
     std::string ranks;
     for (int slot = 0; slot < initial.slots(); ++slot) {
-      if (initial.experts_of(layer)[slot] == expert) ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", initial.layout().rank_of(slot));
+      if (initial.experts_of(layer)[slot] == expert)
+        ranks += fmt::format("{}{}", ranks.empty() ? "" : ", ", initial.layout().rank_of(slot));
     }
     throw error(BALLAST_ERROR_CONFIG_MISMATCH,
-                fmt::format("layer {}, expert {}: its replicas on ranks {} hold different bytes", layer, expert, ranks));
+                fmt::format("layer {}, expert {}: its replicas on ranks {} hold different bytes",
+                            layer, expert, ranks));
   }
   std::ranges::copy(lowest, memory_->hashes().begin());
 }
@@ -223,9 +248,11 @@ void runtime::start_planner() {
   const node_description& node = topology_.nodes[place.node];
   std::vector<std::int32_t> cpus;
   if (node.this_machine && place.gpu >= 0) cpus = node.gpus[place.gpu].cpus;
-  if (node.this_machine && place.gpu < 0 && place.numa >= 0) cpus = node.numa_nodes[place.numa].cpus;
+  if (node.this_machine && place.gpu < 0 && place.numa >= 0)
+    cpus = node.numa_nodes[place.numa].cpus;
   planner_ = std::make_unique<planner>(std::move(p), std::move(cpus), current_cpu());
-  log_(BALLAST_LOG_INFO, fmt::format("rank {}: node {}, island {}, planner thread: {}", rank_, place.node, place.island, planner_->binding()));
+  log_(BALLAST_LOG_INFO, fmt::format("rank {}: node {}, island {}, planner thread: {}", rank_,
+                                     place.node, place.island, planner_->binding()));
 }
 
 bool runtime::finish() {
@@ -243,7 +270,8 @@ void runtime::record(int layer, const ballast_ids& ids) {
   check_ids(ids);
   if (!balancer_->listening()) return;
   const std::size_t experts = settings_.config.experts;
-  ids_out_of_range_ += record_host(to_matrix(ids), window_->current().subspan(layer * experts, experts), record_scratch_);
+  ids_out_of_range_ += record_host(
+      to_matrix(ids), window_->current().subspan(layer * experts, experts), record_scratch_);
 }
 
 void runtime::record_counts(int layer, const std::int64_t* counts) {
@@ -252,12 +280,14 @@ void runtime::record_counts(int layer, const std::int64_t* counts) {
   require_argument(counts, "counts");
   const std::size_t experts = settings_.config.experts;
   // Whatever all ranks record in all buckets, a cell's sum stays within 2^62.
-  const std::int64_t most = (std::int64_t{1} << 62) / ranks_ / (settings_.config.window / settings_.config.interval + 1);
+  const std::int64_t most =
+      (std::int64_t{1} << 62) / ranks_ / (settings_.config.window / settings_.config.interval + 1);
   const std::span<std::int64_t> cells = window_->current().subspan(layer * experts, experts);
   for (std::size_t e = 0; e < experts; ++e) {
     if (counts[e] < 0 || counts[e] > most - cells[e]) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {}, expert {}: count {} is negative or overflows the window",
-                                                              layer, e, counts[e]));
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("layer {}, expert {}: count {} is negative or overflows the window",
+                              layer, e, counts[e]));
     }
   }
   if (!balancer_->listening()) return;
@@ -272,8 +302,8 @@ void runtime::route(int layer, const ballast_ids& ids, int mode, void* slots) co
     throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("mode is {}, expected 0 to 4", mode));
   }
   if (ids.tokens > 0) require_argument(slots, "slots");
-  const route_origin origin = {rank_, settings_.config.slots_per_rank + settings_.config.spare_rows, node_of_rank_.data(),
-                               balancer_->step_number()};
+  const route_origin origin = {rank_, settings_.config.slots_per_rank + settings_.config.spare_rows,
+                               node_of_rank_.data(), balancer_->step_number()};
   route_host(to_matrix(ids), live_->tables(layer), origin, static_cast<route_mode>(mode), slots);
 }
 
@@ -299,7 +329,8 @@ std::uint64_t runtime::expert_hash(int layer, int expert) const {
   require_started();
   require_layer(layer);
   if (expert < 0 || expert >= settings_.config.experts) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("expert {} is not in 0..{}", expert, settings_.config.experts - 1));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("expert {} is not in 0..{}", expert, settings_.config.experts - 1));
   }
   return memory_->hash_of_expert(layer, expert);
 }
@@ -317,12 +348,14 @@ ballast_counters runtime::counters() const {
 }
 
 void runtime::require_started() const {
-  if (!balancer_) throw error(BALLAST_ERROR_STATE, "ballast_start has not been called, or has failed");
+  if (!balancer_)
+    throw error(BALLAST_ERROR_STATE, "ballast_start has not been called, or has failed");
 }
 
 void runtime::require_layer(int layer) const {
   if (layer < 0 || layer >= settings_.config.layers) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("layer {} is not in 0..{}", layer, settings_.config.layers - 1));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("layer {} is not in 0..{}", layer, settings_.config.layers - 1));
   }
 }
 

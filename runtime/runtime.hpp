@@ -1,6 +1,6 @@
 #pragma once
-// The context behind the C handle: owns every communicator, buffer and thread, and takes them through
-// configured -> registered -> started -> finished.
+// The context behind the C handle: owns every communicator, buffer and thread, and takes them
+// through configured -> registered -> started -> finished.
 
 #include <memory>
 #include <optional>
@@ -21,7 +21,8 @@ class runtime {
   /// Collective; see ballast_create.
   runtime(const ballast_config& config, MPI_Comm comm);
 
-  /// Collective: what a rank that has no usable configuration does in place of the constructor, so that all ranks fail alike.
+  /// Collective: what a rank that has no usable configuration does in place of the constructor, so
+  /// that all ranks fail alike.
   [[noreturn]] static void refuse(const verdict& mine, MPI_Comm comm);
 
   void register_layer(int layer, std::span<const ballast_tensor> tensors);
@@ -51,8 +52,8 @@ class runtime {
   void compare_weights();
   void start_planner();
 
-  // In the order in which they must outlive each other; once finish() has returned true nothing is under way, and the
-  // destructors need no more than release.
+  // In the order in which they must outlive each other; once finish() has returned true nothing is
+  // under way, and the destructors need no more than release.
   mpi_comm vote_comm_;
   mpi_comm weight_comm_;
   settings settings_;

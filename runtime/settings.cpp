@@ -19,11 +19,13 @@ constexpr const char* drill_names[] = {"none", "digest", "checksum", "source", "
 
 template <typename Value>
 [[noreturn]] void reject(const char* field, const Value& value, const char* expected) {
-  throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("{} is {}, expected {}", field, value, expected));
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+              fmt::format("{} is {}, expected {}", field, value, expected));
 }
 
 void in_range(const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
-  if (value < least || value > most) reject(field, value, fmt::format("{} to {}", least, most).c_str());
+  if (value < least || value > most)
+    reject(field, value, fmt::format("{} to {}", least, most).c_str());
 }
 
 void check_ranges(const ballast_config& c, int ranks) {
@@ -54,8 +56,9 @@ void check_ranges(const ballast_config& c, int ranks) {
   }
   const std::int64_t slots = static_cast<std::int64_t>(c.slots_per_rank) * ranks;
   if (slots < c.experts) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts",
-                                                            c.slots_per_rank, ranks, slots, c.experts));
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts",
+                            c.slots_per_rank, ranks, slots, c.experts));
   }
 }
 
@@ -71,14 +74,17 @@ drill read_drill(const char* text) {
     return code == std::errc() && end == digits.end() && value >= 0;
   };
   if (kind == std::end(drill_names) || kind == std::begin(drill_names) || second == all.npos ||
-      !number(all.substr(first + 1, second - first - 1), d.rank) || !number(all.substr(second + 1), d.epoch)) {
-    reject("drill", text, fmt::format("KIND:RANK:EPOCH with KIND one of {}", drill_kinds_text()).c_str());
+      !number(all.substr(first + 1, second - first - 1), d.rank) ||
+      !number(all.substr(second + 1), d.epoch)) {
+    reject("drill", text,
+           fmt::format("KIND:RANK:EPOCH with KIND one of {}", drill_kinds_text()).c_str());
   }
   d.kind = static_cast<drill_kind>(kind - std::begin(drill_names));
   return d;
 }
 
-placement read_placement(const ballast_config& c, const slot_layout& layout, std::span<const std::int32_t> usable) {
+placement read_placement(const ballast_config& c, const slot_layout& layout,
+                         std::span<const std::int32_t> usable) {
   if (c.placement == nullptr) {
     if (c.shares != nullptr) reject("shares", "given", "no shares without a placement");
     return initial_placement(c.layers, c.experts, layout, usable);
@@ -93,8 +99,9 @@ placement read_placement(const ballast_config& c, const slot_layout& layout, std
       p.experts_of(layer)[row] = experts[s];
       if (c.shares != nullptr) p.shares_of(layer)[row] = c.shares[layer * given_slots + s];
       if (experts[s] < no_expert || experts[s] >= c.experts) {
-        throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
-                                                                layer, s, experts[s], c.experts - 1));
+        throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                    fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
+                                layer, s, experts[s], c.experts - 1));
       }
     }
     if (c.shares == nullptr) set_equal_shares(p.experts_of(layer), c.experts, p.shares_of(layer));
@@ -144,7 +151,8 @@ settings settings::read(const ballast_config& config, int ranks) {
 std::vector<agreed_field> settings::agreed_fields() const {
   const ballast_config& c = config;
   return {
-      {"version", BALLAST_VERSION_MAJOR * 1000000 + BALLAST_VERSION_MINOR * 1000 + BALLAST_VERSION_PATCH},
+      {"version",
+       BALLAST_VERSION_MAJOR * 1000000 + BALLAST_VERSION_MINOR * 1000 + BALLAST_VERSION_PATCH},
       {"layers", c.layers},
       {"experts", c.experts},
       {"slots_per_rank", c.slots_per_rank},

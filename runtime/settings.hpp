@@ -21,10 +21,10 @@ struct drill {
 const char* drill_kinds_text();
 
 struct settings {
-  ballast_config config;     ///< numbers as given, defaults resolved; its pointers are not to be used
+  ballast_config config;  ///< numbers as given, defaults resolved; its pointers are not to be used
   std::string policy;
   ballast::drill drill;
-  slot_layout layout;        ///< slots_per_rank + spare_rows rows on every rank
+  slot_layout layout;                      ///< slots_per_rank + spare_rows rows on every rank
   std::vector<std::int32_t> usable_slots;  ///< [ranks]
   placement initial;
 

@@ -1,6 +1,6 @@
 #pragma once
-// What a rank can report in its vote besides progress: a kind of trouble and the rank, ordered so that the minimum over ranks is
-// the most telling.
+// What a rank can report in its vote besides progress: a kind of trouble and the rank, ordered so
+// that the minimum over ranks is the most telling.
 
 #include <cstdint>
 #include <string>
@@ -15,7 +15,8 @@ inline std::uint64_t make_trouble(trouble_kind kind, int rank) {
 
 /// "rank 3: the planner failed"
 inline std::string trouble_text(std::uint64_t trouble) {
-  static constexpr const char* texts[] = {"unknown trouble", "the planner failed", "a phase passed its deadline", "paused"};
+  static constexpr const char* texts[] = {"unknown trouble", "the planner failed",
+                                          "a phase passed its deadline", "paused"};
   const std::uint64_t kind = trouble >> 32;
   return "rank " + std::to_string(trouble & 0xffffffffu) + ": " + texts[kind <= 3 ? kind : 0];
 }

@@ -4,7 +4,8 @@
 
 namespace ballast {
 
-votes::votes(MPI_Comm comm, int lag) : comm_(comm), lag_(lag), ring_(static_cast<std::size_t>(lag) + 1) {}
+votes::votes(MPI_Comm comm, int lag)
+    : comm_(comm), lag_(lag), ring_(static_cast<std::size_t>(lag) + 1) {}
 
 void votes::post(std::int64_t step, const vote& mine) {
   entry& e = slot(step);
@@ -12,11 +13,13 @@ void votes::post(std::int64_t step, const vote& mine) {
   e.mine = mine;
   e.step = step;
   ++outstanding_;
-  BALLAST_MPI(MPI_Iallreduce(&e.mine, &e.reduced, vote_words, MPI_UINT64_T, MPI_MIN, comm_, &e.request));
+  BALLAST_MPI(
+      MPI_Iallreduce(&e.mine, &e.reduced, vote_words, MPI_UINT64_T, MPI_MIN, comm_, &e.request));
 }
 
 bool votes::due(std::int64_t step) const {
-  return step >= lag_ && ring_[static_cast<std::size_t>(step - lag_) % ring_.size()].step == step - lag_;
+  return step >= lag_ &&
+         ring_[static_cast<std::size_t>(step - lag_) % ring_.size()].step == step - lag_;
 }
 
 vote votes::take(std::int64_t step) {

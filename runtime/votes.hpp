@@ -1,7 +1,7 @@
 #pragma once
-// Lag-D consensus: while an epoch is in flight every step posts one small MIN all-reduce of this rank's state and reads the one
-// posted D steps before. All ranks see the same reduced word at the same step, so all take the same transition there;
-// nothing is ever decided from a local test.
+// Lag-D consensus: while an epoch is in flight every step posts one small MIN all-reduce of this
+// rank's state and reads the one posted D steps before. All ranks see the same reduced word at the
+// same step, so all take the same transition there; nothing is ever decided from a local test.
 
 #include <mpi.h>
 
@@ -14,16 +14,17 @@ namespace ballast {
 
 inline constexpr std::uint64_t nothing = std::numeric_limits<std::uint64_t>::max();
 
-/// One rank's word, or the minimum over all ranks. Plain uint64 fields, reduced as an array; `not_x` is the complement of x, so
-/// that the minimum of both tells minimum and maximum.
+/// One rank's word, or the minimum over all ranks. Plain uint64 fields, reduced as an array;
+/// `not_x` is the complement of x, so that the minimum of both tells minimum and maximum.
 struct vote {
-  std::uint64_t generation = 0;      ///< which agreed transition the rank was at when it posted
-  std::uint64_t progress = 0;        ///< what the rank has finished since then (balancer.hpp)
-  std::uint64_t trouble = nothing;   ///< trouble code << 32 | rank, or nothing
+  std::uint64_t generation = 0;     ///< which agreed transition the rank was at when it posted
+  std::uint64_t progress = 0;       ///< what the rank has finished since then (balancer.hpp)
+  std::uint64_t trouble = nothing;  ///< trouble code << 32 | rank, or nothing
   std::uint64_t digest = nothing;
   std::uint64_t not_digest = nothing;
-  std::uint64_t bad_move = nothing;  ///< index in the schedule of a move that arrived with a wrong hash
-  std::uint64_t bad_source = nothing;///< 0: the source of the bad move itself fails its hash
+  std::uint64_t bad_move =
+      nothing;  ///< index in the schedule of a move that arrived with a wrong hash
+  std::uint64_t bad_source = nothing;  ///< 0: the source of the bad move itself fails its hash
   std::uint64_t step = 0;
   std::uint64_t not_step = nothing;
 };
@@ -31,7 +32,8 @@ inline constexpr int vote_words = sizeof(vote) / sizeof(std::uint64_t);
 
 class votes {
  public:
-  /// `comm` is not owned; it carries nothing else than votes and load reductions, in the same order on all ranks.
+  /// `comm` is not owned; it carries nothing else than votes and load reductions, in the same order
+  /// on all ranks.
   votes(MPI_Comm comm, int lag);
 
   /// Posts this rank's vote of `step`. The vote of step - lag must have been taken.

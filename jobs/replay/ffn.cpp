@@ -20,10 +20,12 @@ constexpr std::int64_t exact_max = 1 << 24;
 
 float activation(std::int64_t step, int layer, int rank, std::int64_t token, int i) {
   std::uint64_t x = (static_cast<std::uint64_t>(step) * 4096 + layer) * 0x9e3779b97f4a7c15ull +
-                    (static_cast<std::uint64_t>(rank) << 40) + static_cast<std::uint64_t>(token) * 0xc2b2ae3d27d4eb4full + i;
+                    (static_cast<std::uint64_t>(rank) << 40) +
+                    static_cast<std::uint64_t>(token) * 0xc2b2ae3d27d4eb4full + i;
   x ^= x >> 29;
   x *= 0xbf58476d1ce4e5b9ull;
-  return static_cast<float>(static_cast<int>((x >> 40) % (2 * activation_max + 1)) - activation_max);
+  return static_cast<float>(static_cast<int>((x >> 40) % (2 * activation_max + 1)) -
+                            activation_max);
 }
 
 #ifdef BALLAST_WITH_OPENBLAS
@@ -58,9 +60,11 @@ void check_ffn_shape(ffn_shape shape) {
   throw std::invalid_argument("this build has no OpenBLAS: --ffn is not available");
 #endif
   const std::int64_t first = std::int64_t{activation_max} * shape.hidden;
-  if (first * first > exact_max || static_cast<std::int64_t>(h_max) * shape.intermediate * 64 > exact_max) {
-    throw std::invalid_argument(fmt::format("--ffn-hidden {} or --ffn-intermediate {}: sums would leave float's exact range",
-                                            shape.hidden, shape.intermediate));
+  if (first * first > exact_max ||
+      static_cast<std::int64_t>(h_max) * shape.intermediate * 64 > exact_max) {
+    throw std::invalid_argument(fmt::format(
+        "--ffn-hidden {} or --ffn-intermediate {}: sums would leave float's exact range",
+        shape.hidden, shape.intermediate));
   }
 }
 
@@ -73,8 +77,9 @@ expert_ffn::expert_ffn(MPI_Comm comm, ffn_shape shape, int rows_per_rank)
 #endif
 }
 
-void expert_ffn::run(const replay_weights& weights, int layer, std::int64_t step, std::span<const std::int32_t> slots,
-                     int columns, std::vector<float>& outputs) {
+void expert_ffn::run(const replay_weights& weights, int layer, std::int64_t step,
+                     std::span<const std::int32_t> slots, int columns,
+                     std::vector<float>& outputs) {
   const int hidden = shape_.hidden;
   std::vector<int> to_rank(ranks_, 0);
   for (const std::int32_t slot : slots) {
@@ -103,21 +108,23 @@ void expert_ffn::run(const replay_weights& weights, int layer, std::int64_t step
   received_.resize(receiving * hidden);
   received_rows_.resize(receiving);
   const auto rows = [&](const std::vector<int>& counts) { return times(counts, hidden); };
-  MPI_Alltoallv(sent_rows_.data(), to_rank.data(), to_offset.data(), MPI_INT32_T, received_rows_.data(), from_rank.data(),
-                from_offset.data(), MPI_INT32_T, comm_);
-  MPI_Alltoallv(sent_.data(), rows(to_rank).data(), rows(to_offset).data(), MPI_FLOAT, received_.data(), rows(from_rank).data(),
-                rows(from_offset).data(), MPI_FLOAT, comm_);
+  MPI_Alltoallv(sent_rows_.data(), to_rank.data(), to_offset.data(), MPI_INT32_T,
+                received_rows_.data(), from_rank.data(), from_offset.data(), MPI_INT32_T, comm_);
+  MPI_Alltoallv(sent_.data(), rows(to_rank).data(), rows(to_offset).data(), MPI_FLOAT,
+                received_.data(), rows(from_rank).data(), rows(from_offset).data(), MPI_FLOAT,
+                comm_);
   multiply(weights, layer);
   returned_.resize(sending * hidden);
-  MPI_Alltoallv(results_.data(), rows(from_rank).data(), rows(from_offset).data(), MPI_FLOAT, returned_.data(),
-                rows(to_rank).data(), rows(to_offset).data(), MPI_FLOAT, comm_);
+  MPI_Alltoallv(results_.data(), rows(from_rank).data(), rows(from_offset).data(), MPI_FLOAT,
+                returned_.data(), rows(to_rank).data(), rows(to_offset).data(), MPI_FLOAT, comm_);
 
   outputs.assign(slots.size() / columns * hidden, 0.0f);
   for (std::size_t i = 0; i < slots.size(); ++i) {
     if (position[i] < 0) continue;
     const float weight = static_cast<float>(i % columns + 1);
     for (int h = 0; h < hidden; ++h) {
-      outputs[i / columns * hidden + h] += weight * returned_[static_cast<std::size_t>(position[i]) * hidden + h];
+      outputs[i / columns * hidden + h] +=
+          weight * returned_[static_cast<std::size_t>(position[i]) * hidden + h];
     }
   }
 }
@@ -141,9 +148,12 @@ void expert_ffn::multiply(const replay_weights& weights, int layer) {
     up.resize(gate.size());
     y.resize(x.size());
     for (int i = 0; i < m; ++i) {
-      std::copy_n(received_.begin() + static_cast<std::ptrdiff_t>(order[begin + i]) * hidden, hidden, x.begin() + i * hidden);
+      std::copy_n(received_.begin() + static_cast<std::ptrdiff_t>(order[begin + i]) * hidden,
+                  hidden, x.begin() + i * hidden);
     }
-    const auto tensor = [&](int t) { return reinterpret_cast<const float*>(weights.address(layer, t, row)); };
+    const auto tensor = [&](int t) {
+      return reinterpret_cast<const float*>(weights.address(layer, t, row));
+    };
     multiply_transposed(m, wide, hidden, x.data(), tensor(0), gate.data());
     multiply_transposed(m, wide, hidden, x.data(), tensor(1), up.data());
     for (std::size_t i = 0; i < gate.size(); ++i) {
@@ -151,7 +161,8 @@ void expert_ffn::multiply(const replay_weights& weights, int layer) {
     }
     multiply_transposed(m, hidden, wide, gate.data(), tensor(2), y.data());
     for (int i = 0; i < m; ++i) {
-      std::copy_n(y.begin() + i * hidden, hidden, results_.begin() + static_cast<std::ptrdiff_t>(order[begin + i]) * hidden);
+      std::copy_n(y.begin() + i * hidden, hidden,
+                  results_.begin() + static_cast<std::ptrdiff_t>(order[begin + i]) * hidden);
     }
     begin = end;
   }

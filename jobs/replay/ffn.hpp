@@ -1,9 +1,11 @@
 #pragma once
-// Real expert FFNs: tokens are dispatched to the ranks that hold their experts, multiplied by OpenBLAS, and combined. Done twice per
-// step, through the live tables and through a copy of the initial placement, to show that rebalancing changes no output bit.
+// Real expert FFNs: tokens are dispatched to the ranks that hold their experts, multiplied by
+// OpenBLAS, and combined. Done twice per step, through the live tables and through a copy of the
+// initial placement, to show that rebalancing changes no output bit.
 //
-// Weights are -1, 0 or 1 and activations small integers, so every sum stays below 2^24 and float arithmetic is exact in any order:
-// outputs can be compared bit for bit whatever batch a token is multiplied in. Per expert, on x [hidden]:
+// Weights are -1, 0 or 1 and activations small integers, so every sum stays below 2^24 and float
+// arithmetic is exact in any order: outputs can be compared bit for bit whatever batch a token is
+// multiplied in. Per expert, on x [hidden]:
 //     h = clamp(relu(gate x) * (up x) / 64, -127, 127) in integers;   y = down h
 
 #include <mpi.h>
@@ -24,17 +26,19 @@ struct ffn_shape {
 /// gate [intermediate][hidden], up the same, down [hidden][intermediate], float32.
 std::vector<std::size_t> ffn_tensor_bytes(ffn_shape shape);
 
-/// Throws std::invalid_argument if sums could leave the exact range of float, or if this build has no OpenBLAS.
+/// Throws std::invalid_argument if sums could leave the exact range of float, or if this build has
+/// no OpenBLAS.
 void check_ffn_shape(ffn_shape shape);
 
 class expert_ffn {
  public:
   expert_ffn(MPI_Comm comm, ffn_shape shape, int rows_per_rank);
 
-  /// Collective. Tokens of this rank, [tokens][columns] slots of layer `layer` (-1: skipped), to outputs [tokens][hidden]: the sum over columns c
-  /// of (c + 1) * FFN(x). The activations follow from step, layer, rank and token. `weights` holds this rank's rows.
-  void run(const replay_weights& weights, int layer, std::int64_t step, std::span<const std::int32_t> slots, int columns,
-           std::vector<float>& outputs);
+  /// Collective. Tokens of this rank, [tokens][columns] slots of layer `layer` (-1: skipped), to
+  /// outputs [tokens][hidden]: the sum over columns c of (c + 1) * FFN(x). The activations follow
+  /// from step, layer, rank and token. `weights` holds this rank's rows.
+  void run(const replay_weights& weights, int layer, std::int64_t step,
+           std::span<const std::int32_t> slots, int columns, std::vector<float>& outputs);
 
  private:
   void multiply(const replay_weights& weights, int layer);

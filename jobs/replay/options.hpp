@@ -12,18 +12,18 @@ struct replay_options {
   std::string trace;
   std::string generate;
   std::string model;
-  std::int32_t layers = 0;         ///< 0: all of the source's
-  std::int32_t experts = 0;        ///< 0: the source's; otherwise they must agree
-  std::int32_t top_k = 0;          ///< 0: the source's, or 1
+  std::int32_t layers = 0;   ///< 0: all of the source's
+  std::int32_t experts = 0;  ///< 0: the source's; otherwise they must agree
+  std::int32_t top_k = 0;    ///< 0: the source's, or 1
   std::int32_t slots_per_rank = 0;
   std::int32_t spare_rows = 0;
-  std::int64_t expert_bytes = 0;   ///< 0: the model's, or 256 KiB
-  std::int64_t steps = 0;          ///< 0: all of the source's
+  std::int64_t expert_bytes = 0;  ///< 0: the model's, or 256 KiB
+  std::int64_t steps = 0;         ///< 0: all of the source's
   std::int64_t interval = 100;
   std::int64_t window = 0;
   std::string policy = BALLAST_DEFAULT_POLICY;
   bool compatible = false;
-  std::int32_t groups = 0;         ///< 0: the model's, or 1
+  std::int32_t groups = 0;  ///< 0: the model's, or 1
   std::int64_t max_moves = -1;
   std::int64_t max_bytes = -1;
   double balance_min = 1.0;
@@ -46,7 +46,7 @@ struct replay_options {
   double deadline_seconds = 30;
   std::string drill;
   bool ffn = false;
-  std::int32_t ffn_tokens = 32;    ///< per rank, layer and step
+  std::int32_t ffn_tokens = 32;  ///< per rank, layer and step
   std::int32_t ffn_hidden = 64;
   std::int32_t ffn_intermediate = 128;
   std::string json;

@@ -60,17 +60,20 @@ class player {
   const replay_options& options_;
   replay_shape shape_;
   std::unique_ptr<load_source> source_;
-  std::optional<replay_weights> weights_;          // before the context: it reads them until it is destroyed
+  std::optional<replay_weights>
+      weights_;  // before the context: it reads them until it is destroyed
   std::optional<replay_weights> initial_weights_;  // --ffn: the rows as they were at the start
-  std::vector<std::int32_t> initial_slot_;         // --ffn: [layers][experts] a slot of the initial placement
+  std::vector<std::int32_t>
+      initial_slot_;  // --ffn: [layers][experts] a slot of the initial placement
   context_handle context_;
   std::optional<expert_ffn> ffn_;
 
-  std::vector<std::int64_t> counts_;   // [layers][experts] of the step
-  std::vector<std::int32_t> ids_;      // of this rank, one layer
+  std::vector<std::int64_t> counts_;  // [layers][experts] of the step
+  std::vector<std::int32_t> ids_;     // of this rank, one layer
   std::vector<std::int32_t> slots_;
   std::vector<float> outputs_, expected_;
-  std::vector<std::int64_t> routed_;   // [layers][ranks] tokens this rank sent since the last window or commit
+  std::vector<std::int64_t>
+      routed_;  // [layers][ranks] tokens this rank sent since the last window or commit
   std::vector<double> step_seconds_;
   struct stop_vote {
     MPI_Request request = MPI_REQUEST_NULL;
@@ -81,13 +84,14 @@ class player {
   MPI_Comm stop_comm_ = MPI_COMM_NULL;
   std::vector<epoch_row> rows_;
   bool resumed_ = false;
-  bool row_open_ = false;              // the last row waits for its next window
+  bool row_open_ = false;  // the last row waits for its next window
   replay_summary summary_;
   std::int64_t different_outputs_ = 0;
   steady_clock::time_point last_progress_;
 };
 
-player::player(const mpi_session& mpi, const replay_options& options) : mpi_(mpi), options_(options) {
+player::player(const mpi_session& mpi, const replay_options& options)
+    : mpi_(mpi), options_(options) {
   together(mpi, [&] { source_ = open_loads(options, mpi.size(), shape_); });
   resumed_ = !options.state.empty() && std::filesystem::exists(options.state);
   context_ = create_context(mpi, options, shape_);
@@ -102,23 +106,28 @@ player::player(const mpi_session& mpi, const replay_options& options) : mpi_(mpi
   MPI_Comm_dup(mpi.comm(), &stop_comm_);
   if (!options.ffn) return;
   initial_weights_ = *weights_;
-  ffn_.emplace(mpi.comm(), ffn_shape{options.ffn_hidden, options.ffn_intermediate}, shape_.rows_per_rank);
+  ffn_.emplace(mpi.comm(), ffn_shape{options.ffn_hidden, options.ffn_intermediate},
+               shape_.rows_per_rank);
   ballast_layer_tables tables;
   tables.struct_size = sizeof(tables);
   for (int layer = 0; layer < shape_.layers; ++layer) {
     check(ballast_tables(context_.get(), layer, &tables));
-    for (int e = 0; e < shape_.experts; ++e) initial_slot_.push_back(tables.replica_slot[tables.replica_first[e]]);
+    for (int e = 0; e < shape_.experts; ++e)
+      initial_slot_.push_back(tables.replica_slot[tables.replica_first[e]]);
   }
 }
 
 void player::announce() const {
   if (mpi_.rank() != 0 || options_.quiet) return;
-  fmt::print("# ballast {} replay: {} ranks, host memory, policy {}\n", ballast_version(), mpi_.size(), options_.policy);
+  fmt::print("# ballast {} replay: {} ranks, host memory, policy {}\n", ballast_version(),
+             mpi_.size(), options_.policy);
   fmt::print("# {}\n", source_->describe());
-  fmt::print("# {} layers x {} experts, {} slots{} per rank, {} bytes per expert in {} tensors, every {} steps, verify {}\n\n",
-             shape_.layers, shape_.experts, shape_.slots_per_rank,
-             options_.spare_rows > 0 ? fmt::format(" + {} spare rows", options_.spare_rows) : "", shape_.expert_bytes,
-             shape_.tensor_bytes.size(), options_.interval, options_.verify);
+  fmt::print(
+      "# {} layers x {} experts, {} slots{} per rank, {} bytes per expert in {} tensors, every {} "
+      "steps, verify {}\n\n",
+      shape_.layers, shape_.experts, shape_.slots_per_rank,
+      options_.spare_rows > 0 ? fmt::format(" + {} spare rows", options_.spare_rows) : "",
+      shape_.expert_bytes, shape_.tensor_bytes.size(), options_.interval, options_.verify);
   if (resumed_) fmt::print("# resumed from {}\n\n", options_.state);
   print_epoch_head();
 }
@@ -142,7 +151,8 @@ exit_code player::run() {
     after_step(step, result);
     show_progress(step, result.phase);
     const int request = agree_to_stop(step);
-    if (request > stop) check(ballast_pause(context_.get(), request == 2 ? BALLAST_DROP : BALLAST_FINISH));
+    if (request > stop)
+      check(ballast_pause(context_.get(), request == 2 ? BALLAST_DROP : BALLAST_FINISH));
     stop = std::max(stop, request);
     if (stop == 2 || (stop == 1 && result.phase == BALLAST_PHASE_IDLE)) {
       ++step;
@@ -153,11 +163,14 @@ exit_code player::run() {
 }
 
 void player::play_layer(int layer, std::int64_t step) {
-  const std::span<const std::int64_t> counts(counts_.data() + static_cast<std::size_t>(layer) * shape_.experts, shape_.experts);
+  const std::span<const std::int64_t> counts(
+      counts_.data() + static_cast<std::size_t>(layer) * shape_.experts, shape_.experts);
   std::int64_t tokens = 0;
   for (const std::int64_t count : counts) tokens += std::min(count, ids_max + 1);
   if (tokens / mpi_.size() > ids_max) {  // the same on all ranks
-    throw job_error(exit_code::bad_input, fmt::format("step {}, layer {}: more than {} ids per rank", step, layer, ids_max));
+    throw job_error(
+        exit_code::bad_input,
+        fmt::format("step {}, layer {}: more than {} ids per rank", step, layer, ids_max));
   }
   make_ids(counts, layer, step, mpi_.rank(), mpi_.size(), ids_);
   slots_.resize(ids_.size());
@@ -168,7 +181,8 @@ void player::play_layer(int layer, std::int64_t step) {
   check(ballast_record(context_.get(), layer, &ids));
   check(ballast_route(context_.get(), layer, &ids, BALLAST_ROUTE_SHARES, slots_.data()));
   for (const std::int32_t slot : slots_) {
-    if (slot >= 0) ++routed_[static_cast<std::size_t>(layer) * mpi_.size() + slot / shape_.rows_per_rank];
+    if (slot >= 0)
+      ++routed_[static_cast<std::size_t>(layer) * mpi_.size() + slot / shape_.rows_per_rank];
   }
   if (ffn_) compare_outputs(layer, step);
 }
@@ -178,14 +192,16 @@ void player::compare_outputs(int layer, std::int64_t step) {
   const std::size_t wanted = static_cast<std::size_t>(options_.ffn_tokens) * shape_.top_k;
   const std::size_t used = std::min(wanted, ids_.size()) / shape_.top_k * shape_.top_k;
   ffn_->run(*weights_, layer, step, {slots_.data(), used}, shape_.top_k, outputs_);
-  for (std::size_t i = 0; i < used; ++i) slots_[i] = initial_slot_[static_cast<std::size_t>(layer) * shape_.experts + ids_[i]];
+  for (std::size_t i = 0; i < used; ++i)
+    slots_[i] = initial_slot_[static_cast<std::size_t>(layer) * shape_.experts + ids_[i]];
   ffn_->run(*initial_weights_, layer, step, {slots_.data(), used}, shape_.top_k, expected_);
-  for (std::size_t i = 0; i < outputs_.size(); ++i) different_outputs_ += !(outputs_[i] == expected_[i]);
+  for (std::size_t i = 0; i < outputs_.size(); ++i)
+    different_outputs_ += !(outputs_[i] == expected_[i]);
   summary_.outputs_compared += static_cast<std::int64_t>(outputs_.size());
 }
 
-// What all ranks asked for a few steps ago. Later than Ballast's own votes, so that those are the first to meet a rank that hangs, and
-// name it; and never for longer than the deadline.
+// What all ranks asked for a few steps ago. Later than Ballast's own votes, so that those are the
+// first to meet a rank that hangs, and name it; and never for longer than the deadline.
 int player::agree_to_stop(std::int64_t step) {
   stop_vote& due = stop_votes_[step % stop_votes_.size()];
   const auto start = steady_clock::now();
@@ -210,13 +226,15 @@ void player::after_step(std::int64_t step, const ballast_step_result& result) {
 // The balance of what was really routed since the last window or commit.
 void player::close_window() {
   std::vector<std::int64_t> all(routed_.size());
-  MPI_Reduce(routed_.data(), all.data(), static_cast<int>(all.size()), MPI_INT64_T, MPI_SUM, 0, mpi_.comm());
+  MPI_Reduce(routed_.data(), all.data(), static_cast<int>(all.size()), MPI_INT64_T, MPI_SUM, 0,
+             mpi_.comm());
   std::ranges::fill(routed_, 0);
   if (mpi_.rank() != 0) return;
   double mean = 0;
   double most = 0;
   for (int layer = 0; layer < shape_.layers; ++layer) {
-    const std::span<const std::int64_t> loads(all.data() + static_cast<std::size_t>(layer) * mpi_.size(), mpi_.size());
+    const std::span<const std::int64_t> loads(
+        all.data() + static_cast<std::size_t>(layer) * mpi_.size(), mpi_.size());
     for (const std::int64_t load : loads) mean += static_cast<double>(load) / mpi_.size();
     most += static_cast<double>(std::ranges::max(loads));
   }
@@ -233,7 +251,8 @@ void player::close_epoch() {
   epoch_row row;
   row.epoch.struct_size = sizeof(row.epoch);
   check(ballast_epoch_report(context_.get(), 0, &row.epoch));
-  double worst[] = {row.epoch.plan_seconds, row.epoch.exchange_seconds, row.epoch.stall_seconds_max, row.epoch.reduce_seconds};
+  double worst[] = {row.epoch.plan_seconds, row.epoch.exchange_seconds, row.epoch.stall_seconds_max,
+                    row.epoch.reduce_seconds};
   MPI_Allreduce(MPI_IN_PLACE, worst, 4, MPI_DOUBLE, MPI_MAX, mpi_.comm());
   row.epoch.plan_seconds = worst[0];
   row.epoch.exchange_seconds = worst[1];
@@ -243,7 +262,8 @@ void player::close_epoch() {
   std::ranges::fill(routed_, 0);  // the next window begins with the placement that this epoch left
   // What has been committed survives whatever ends this job.
   together(mpi_, [&] {
-    if (mpi_.rank() == 0 && !options_.state.empty() && row.epoch.step_committed >= 0) save_state(context_.get(), shape_, options_.state);
+    if (mpi_.rank() == 0 && !options_.state.empty() && row.epoch.step_committed >= 0)
+      save_state(context_.get(), shape_, options_.state);
   });
   rows_.push_back(row);
   row_open_ = mpi_.rank() == 0;
@@ -254,8 +274,8 @@ void player::show_progress(std::int64_t step, int phase) {
   static constexpr const char* names[] = {"idle", "reduce", "plan", "exchange", "drain"};
   last_progress_ = steady_clock::now();
   const bool terminal = isatty(STDERR_FILENO) != 0;
-  fmt::print(stderr, "{}step {}/{}, {} epochs, {}{}", terminal ? "\r" : "", step + 1, shape_.steps, rows_.size(), names[phase],
-             terminal ? "    \r" : "\n");
+  fmt::print(stderr, "{}step {}/{}, {} epochs, {}{}", terminal ? "\r" : "", step + 1, shape_.steps,
+             rows_.size(), names[phase], terminal ? "    \r" : "\n");
 }
 
 // Every row that serves, on every rank, byte by byte.
@@ -305,10 +325,13 @@ void player::summarise(std::int64_t steps) {
 exit_code player::finish(std::int64_t steps, int stop) {
   for (stop_vote& vote : stop_votes_) MPI_Wait(&vote.request, MPI_STATUS_IGNORE);
   together(mpi_, [&] {
-    if (mpi_.rank() == 0 && !options_.state.empty()) save_state(context_.get(), shape_, options_.state);
+    if (mpi_.rank() == 0 && !options_.state.empty())
+      save_state(context_.get(), shape_, options_.state);
   });
   if (stop == 2) {
-    if (mpi_.rank() == 0) fmt::print("terminated after {} steps{}\n", steps, options_.state.empty() ? "" : ", state saved");
+    if (mpi_.rank() == 0)
+      fmt::print("terminated after {} steps{}\n", steps,
+                 options_.state.empty() ? "" : ", state saved");
     return exit_code::terminated;
   }
   verify_slots();
@@ -328,11 +351,15 @@ exit_code player::finish(std::int64_t steps, int stop) {
     write_json(document, options_.json);
   });
   if (summary_.wrong_bytes > 0 || summary_.outputs_identical == false) {
-    if (mpi_.rank() == 0) fmt::print(stderr, "ballast: replay failed: wrong bytes or changed outputs, see the summary\n");
+    if (mpi_.rank() == 0)
+      fmt::print(stderr,
+                 "ballast: replay failed: wrong bytes or changed outputs, see the summary\n");
     return exit_code::internal;
   }
   if (stop == 1) {
-    if (mpi_.rank() == 0) fmt::print("stopped after {} steps as asked{}\n", steps, options_.state.empty() ? "" : ", state saved");
+    if (mpi_.rank() == 0)
+      fmt::print("stopped after {} steps as asked{}\n", steps,
+                 options_.state.empty() ? "" : ", state saved");
     return exit_code::temporary;
   }
   if (mpi_.rank() == 0 && !options_.quiet) fmt::print("replay ok\n");
@@ -349,12 +376,17 @@ void catch_stop_signals() {
 }
 
 exit_code replay(const mpi_session& mpi, const replay_options& options) {
-  if (options.backend == "cuda") throw job_error(exit_code::bad_input, "--backend cuda: this build has no CUDA");
+  if (options.backend == "cuda")
+    throw job_error(exit_code::bad_input, "--backend cuda: this build has no CUDA");
   if (options.transport == "copy" || options.transport == "nccl") {
-    throw job_error(exit_code::bad_input, fmt::format("--transport {}: the host backend has mpi and local", options.transport));
+    throw job_error(
+        exit_code::bad_input,
+        fmt::format("--transport {}: the host backend has mpi and local", options.transport));
   }
   if (options.transport == "local" && mpi.size() > 1) {
-    throw job_error(exit_code::bad_input, fmt::format("--transport local: {} ranks cannot reach each other by it", mpi.size()));
+    throw job_error(
+        exit_code::bad_input,
+        fmt::format("--transport local: {} ranks cannot reach each other by it", mpi.size()));
   }
   return player(mpi, options).run();
 }

@@ -18,7 +18,8 @@ namespace {
 
 constexpr std::int64_t default_expert_bytes = 256 << 10;
 
-std::int32_t index_of(const char* option, const std::string& name, std::initializer_list<const char*> names) {
+std::int32_t index_of(const char* option, const std::string& name,
+                      std::initializer_list<const char*> names) {
   std::int32_t index = 0;
   for (const char* candidate : names) {
     if (name == candidate) return index;
@@ -29,19 +30,22 @@ std::int32_t index_of(const char* option, const std::string& name, std::initiali
 
 // The command line's range check lets NaN through.
 std::int32_t permille(const char* option, double value) {
-  if (!(value >= 0 && value <= 1)) throw job_error(exit_code::usage, fmt::format("{} is {}, expected 0 to 1", option, value));
+  if (!(value >= 0 && value <= 1))
+    throw job_error(exit_code::usage, fmt::format("{} is {}, expected 0 to 1", option, value));
   return static_cast<std::int32_t>(value * 1000 + 0.5);
 }
 
 void settle_experts(const replay_options& options, const load_source& source, replay_shape& shape) {
   shape.layers = source.layers();
   if (options.layers > source.layers()) {
-    throw std::invalid_argument(fmt::format("--layers is {}, {} has {}", options.layers, source.describe(), source.layers()));
+    throw std::invalid_argument(fmt::format("--layers is {}, {} has {}", options.layers,
+                                            source.describe(), source.layers()));
   }
   if (options.layers > 0) shape.layers = options.layers;
   shape.experts = source.experts();
   if (options.experts > 0 && options.experts != source.experts()) {
-    throw std::invalid_argument(fmt::format("--experts is {}, {} has {}", options.experts, source.describe(), source.experts()));
+    throw std::invalid_argument(fmt::format("--experts is {}, {} has {}", options.experts,
+                                            source.describe(), source.experts()));
   }
   shape.top_k = options.top_k > 0 ? options.top_k : std::max(1, source.top_k());
 }
@@ -52,8 +56,9 @@ void settle_model(const replay_options& options, const load_source& source, repl
   if (options.model.empty()) return;
   const model_choice choice = find_model(options.model);
   if (choice.model->experts != source.experts()) {
-    throw std::invalid_argument(fmt::format("--model {} has {} experts, {} has {}", options.model, choice.model->experts,
-                                            source.describe(), source.experts()));
+    throw std::invalid_argument(fmt::format("--model {} has {} experts, {} has {}", options.model,
+                                            choice.model->experts, source.describe(),
+                                            source.experts()));
   }
   if (options.groups == 0) shape.groups = choice.model->groups;
   if (options.expert_bytes == 0) shape.expert_bytes = choice.expert_bytes;
@@ -63,7 +68,9 @@ void settle_model(const replay_options& options, const load_source& source, repl
 placement_file read_initial(const std::string& path, const replay_shape& shape, int ranks) {
   placement_file file = read_placement_file(path);
   const auto compare = [&](const char* field, std::int64_t in_file, std::int64_t wanted) {
-    if (in_file != wanted) throw std::invalid_argument(fmt::format("{}: {} is {}, this job has {}", path, field, in_file, wanted));
+    if (in_file != wanted)
+      throw std::invalid_argument(
+          fmt::format("{}: {} is {}, this job has {}", path, field, in_file, wanted));
   };
   compare("layers", file.layers, shape.layers);
   compare("experts", file.experts, shape.experts);
@@ -75,7 +82,8 @@ placement_file read_initial(const std::string& path, const replay_shape& shape, 
 // What a rank serves of one layer: shares by expert.
 using served_experts = std::map<std::int32_t, std::int32_t>;
 
-// Takes one expert from `rank` that other ranks serve too, and gives its share to the first of them; false if there is none.
+// Takes one expert from `rank` that other ranks serve too, and gives its share to the first of
+// them; false if there is none.
 bool give_up_a_replica(std::vector<served_experts>& ranks, std::size_t rank) {
   for (auto mine = ranks[rank].begin(); mine != ranks[rank].end(); ++mine) {
     for (std::size_t other = 0; other < ranks.size(); ++other) {
@@ -89,8 +97,8 @@ bool give_up_a_replica(std::vector<served_experts>& ranks, std::size_t rank) {
   return false;
 }
 
-// In the middle of an epoch spare rows serve too, so that a rank may serve more experts than it has slots. There are
-// enough slots for all experts: where every slot is taken some expert is in two.
+// In the middle of an epoch spare rows serve too, so that a rank may serve more experts than it has
+// slots. There are enough slots for all experts: where every slot is taken some expert is in two.
 void fit_into_slots(std::vector<served_experts>& ranks, std::size_t slots_per_rank) {
   for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
     while (ranks[rank].size() > slots_per_rank) {
@@ -108,23 +116,28 @@ void fit_into_slots(std::vector<served_experts>& ranks, std::size_t slots_per_ra
 
 void log_line(void* user, std::int32_t level, const char* text) {
   const auto* mpi = static_cast<const mpi_session*>(user);
-  if (level <= BALLAST_LOG_WARNING && (mpi->rank() == 0 || level == BALLAST_LOG_ERROR)) fmt::print(stderr, "ballast: {}\n", text);
+  if (level <= BALLAST_LOG_WARNING && (mpi->rank() == 0 || level == BALLAST_LOG_ERROR))
+    fmt::print(stderr, "ballast: {}\n", text);
 }
 
 }  // namespace
 
-std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks, replay_shape& shape) {
+std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks,
+                                        replay_shape& shape) {
   if (options.trace.empty() == options.generate.empty()) {
     throw job_error(exit_code::usage, "give either --trace FILE or --generate SPEC");
   }
-  std::unique_ptr<load_source> source = options.trace.empty() ? make_generator(options.generate) : open_trace(options.trace);
+  std::unique_ptr<load_source> source =
+      options.trace.empty() ? make_generator(options.generate) : open_trace(options.trace);
   settle_experts(options, *source, shape);
   settle_model(options, *source, shape);
   shape.steps = options.steps > 0 ? options.steps : source->steps();
   if (shape.steps > source->steps()) {
-    throw std::invalid_argument(fmt::format("--steps is {}, {} has {}", shape.steps, source->describe(), source->steps()));
+    throw std::invalid_argument(
+        fmt::format("--steps is {}, {} has {}", shape.steps, source->describe(), source->steps()));
   }
-  shape.slots_per_rank = options.slots_per_rank > 0 ? options.slots_per_rank : (shape.experts + ranks - 1) / ranks + 1;
+  shape.slots_per_rank =
+      options.slots_per_rank > 0 ? options.slots_per_rank : (shape.experts + ranks - 1) / ranks + 1;
   shape.rows_per_rank = shape.slots_per_rank + options.spare_rows;
   if (options.ffn) {
     const ffn_shape ffn = {options.ffn_hidden, options.ffn_intermediate};
@@ -139,7 +152,8 @@ std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks
 
 void context_deleter::operator()(ballast_context* context) const { ballast_destroy(context); }
 
-context_handle create_context(const mpi_session& mpi, const replay_options& options, const replay_shape& shape) {
+context_handle create_context(const mpi_session& mpi, const replay_options& options,
+                              const replay_shape& shape) {
   ballast_config config;
   ballast_config_init(&config);
   placement_file initial;
@@ -178,10 +192,12 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.log = log_line;
   config.log_user = const_cast<mpi_session*>(&mpi);
 
-  std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology(nullptr, ballast_topology_destroy);
+  std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology(
+      nullptr, ballast_topology_destroy);
   if (!options.topology.empty() || options.ranks_per_node > 0) {
     ballast_topology* made = nullptr;
-    check(ballast_topology_create(mpi.comm(), options.topology.c_str(), options.ranks_per_node, &made));
+    check(ballast_topology_create(mpi.comm(), options.topology.c_str(), options.ranks_per_node,
+                                  &made));
     topology.reset(made);
     config.topology = made;
   }
@@ -190,7 +206,8 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   return context_handle(context);
 }
 
-void load_and_start(const mpi_session& mpi, ballast_context* context, const replay_shape& shape, replay_weights& weights) {
+void load_and_start(const mpi_session& mpi, ballast_context* context, const replay_shape& shape,
+                    replay_weights& weights) {
   ballast_layer_tables tables;
   tables.struct_size = sizeof(tables);
   for (int layer = 0; layer < shape.layers; ++layer) {
@@ -200,12 +217,14 @@ void load_and_start(const mpi_session& mpi, ballast_context* context, const repl
       if (expert >= 0) weights.fill(layer, row, expert);
     }
     const std::vector<ballast_tensor> tensors = weights.tensors(layer);
-    check(ballast_register_layer(context, layer, tensors.data(), static_cast<std::int32_t>(tensors.size())));
+    check(ballast_register_layer(context, layer, tensors.data(),
+                                 static_cast<std::int32_t>(tensors.size())));
   }
   check(ballast_start(context));
 }
 
-void save_state(const ballast_context* context, const replay_shape& shape, const std::string& path) {
+void save_state(const ballast_context* context, const replay_shape& shape,
+                const std::string& path) {
   placement_file file;
   file.layers = shape.layers;
   file.experts = shape.experts;
@@ -217,8 +236,10 @@ void save_state(const ballast_context* context, const replay_shape& shape, const
     check(ballast_tables(context, layer, &tables));
     std::vector<served_experts> ranks(file.ranks);
     for (int e = 0; e < shape.experts; ++e) {
-      for (std::int32_t k = tables.replica_first[e], before = 0; k < tables.replica_first[e + 1]; ++k) {
-        ranks[tables.replica_slot[k] / shape.rows_per_rank][e] += tables.replica_share_end[k] - before;
+      for (std::int32_t k = tables.replica_first[e], before = 0; k < tables.replica_first[e + 1];
+           ++k) {
+        ranks[tables.replica_slot[k] / shape.rows_per_rank][e] +=
+            tables.replica_share_end[k] - before;
         before = tables.replica_share_end[k];
       }
     }

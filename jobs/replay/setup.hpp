@@ -16,27 +16,33 @@ struct replay_shape {
   std::int32_t top_k = 1;
   std::int32_t groups = 1;
   std::int32_t slots_per_rank = 0;
-  std::int32_t rows_per_rank = 0;   ///< slots and spare rows
+  std::int32_t rows_per_rank = 0;  ///< slots and spare rows
   std::int64_t steps = 0;
   std::vector<std::size_t> tensor_bytes;
   std::int64_t expert_bytes = 0;
 };
 
-/// Opens the trace or generator and settles the shape. Throws std::invalid_argument or job_error naming option, file or field.
-std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks, replay_shape& shape);
+/// Opens the trace or generator and settles the shape. Throws std::invalid_argument or job_error
+/// naming option, file or field.
+std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks,
+                                        replay_shape& shape);
 
 struct context_deleter {
   void operator()(ballast_context* context) const;
 };
 using context_handle = std::unique_ptr<ballast_context, context_deleter>;
 
-/// Collective. The context with its initial placement (from --placement or a resumed --state), not yet registered.
-context_handle create_context(const mpi_session& mpi, const replay_options& options, const replay_shape& shape);
+/// Collective. The context with its initial placement (from --placement or a resumed --state), not
+/// yet registered.
+context_handle create_context(const mpi_session& mpi, const replay_options& options,
+                              const replay_shape& shape);
 
 /// Collective. Fills the rows as the tables say, registers them and starts.
-void load_and_start(const mpi_session& mpi, ballast_context* context, const replay_shape& shape, replay_weights& weights);
+void load_and_start(const mpi_session& mpi, ballast_context* context, const replay_shape& shape,
+                    replay_weights& weights);
 
-/// The live placement as a file with slots_per_rank slots a rank: spare rows are left out. Throws job_error(system).
+/// The live placement as a file with slots_per_rank slots a rank: spare rows are left out. Throws
+/// job_error(system).
 void save_state(const ballast_context* context, const replay_shape& shape, const std::string& path);
 
 }  // namespace ballast

@@ -30,7 +30,8 @@ struct content_of {
   std::uint64_t key;
   weight_content content;
   content_of(int layer, int expert, int tensor, weight_content what)
-      : key(mix((static_cast<std::uint64_t>(layer) << 40) ^ (static_cast<std::uint64_t>(expert) << 8) ^ tensor ^ 0x42616c6c617374ull)),
+      : key(mix((static_cast<std::uint64_t>(layer) << 40) ^
+                (static_cast<std::uint64_t>(expert) << 8) ^ tensor ^ 0x42616c6c617374ull)),
         content(what) {}
   std::uint64_t word(std::size_t i) const {
     const std::uint64_t random = mix(key + (i + 1) * 0x9e3779b97f4a7c15ull);
@@ -40,13 +41,15 @@ struct content_of {
 
 }  // namespace
 
-replay_weights::replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes, weight_content content)
+replay_weights::replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes,
+                               weight_content content)
     : rows_(rows), tensor_bytes_(std::move(tensor_bytes)), memory_(layers), content_(content) {
   for (const std::size_t bytes : tensor_bytes_) {
     // A stride that is not the row's size is the usual case in engines; rows start on 16 bytes.
     std::size_t all = 0;
     stride_.push_back((bytes + 15) / 16 * 16);
-    if (__builtin_mul_overflow(stride_.back(), static_cast<std::size_t>(rows), &all)) throw std::bad_alloc();
+    if (__builtin_mul_overflow(stride_.back(), static_cast<std::size_t>(rows), &all))
+      throw std::bad_alloc();
     for (auto& layer : memory_) layer.emplace_back(all);
   }
 }

@@ -1,6 +1,6 @@
 #pragma once
-// The weights of a replayed model on one rank. Every byte follows from layer, expert, tensor and offset, so any rank can
-// check any byte of any expert.
+// The weights of a replayed model on one rank. Every byte follows from layer, expert, tensor and
+// offset, so any rank can check any byte of any expert.
 
 #include <cstddef>
 #include <cstdint>
@@ -19,7 +19,8 @@ enum class weight_content {
 class replay_weights {
  public:
   /// `tensor_bytes`: of one expert. Allocates layers * rows of them. Throws std::bad_alloc.
-  replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes, weight_content content);
+  replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes,
+                 weight_content content);
 
   void fill(int layer, int row, int expert);
   /// Bytes of the row that differ from what the expert should hold.
@@ -36,8 +37,8 @@ class replay_weights {
   weight_content content_;
 };
 
-/// Splits an expert of `bytes` bytes into a large tensor, one about half of it and scales of an odd size, as quantised experts have
-/// them; one tensor where that is too small.
+/// Splits an expert of `bytes` bytes into a large tensor, one about half of it and scales of an odd
+/// size, as quantised experts have them; one tensor where that is too small.
 std::vector<std::size_t> split_expert(std::int64_t bytes);
 
 }  // namespace ballast

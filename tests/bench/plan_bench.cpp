@@ -9,8 +9,8 @@
 #include <cstdlib>
 #include <vector>
 
-#include "policies/plan.hpp"
 #include "jobs/bench/plain_greedy.hpp"
+#include "policies/plan.hpp"
 #include "tests/policies/synthetic_loads.hpp"
 
 namespace {

@@ -1,5 +1,6 @@
-// The expert FFN of replay against integer arithmetic. The activations are not told to its users, so the first run uses
-// an FFN made by hand that gives them away; the second run must be exactly what integers say.
+// The expert FFN of replay against integer arithmetic. The activations are not told to its users,
+// so the first run uses an FFN made by hand that gives them away; the second run must be exactly
+// what integers say.
 #include "jobs/replay/ffn.hpp"
 
 #include <gtest/gtest.h>
@@ -39,8 +40,8 @@ class ffn : public testing::Test {
     MPI_Comm_size(MPI_COMM_WORLD, &ranks_);
   }
 
-  // Activations [tokens][hidden] of this rank: gate and up pick +x and -x, so h is x squared on the side of x's sign, and
-  // down takes the sides apart: y = sign(x) x^2.
+  // Activations [tokens][hidden] of this rank: gate and up pick +x and -x, so h is x squared on the
+  // side of x's sign, and down takes the sides apart: y = sign(x) x^2.
   std::vector<int> activations(std::int64_t step) {
     replay_weights probe(1, 1, ffn_tensor_bytes(shape), weight_content::ternary);
     float* gates = tensor_of(probe, 0, 0);
@@ -56,9 +57,11 @@ class ffn : public testing::Test {
       }
     }
     std::vector<float> outputs;
-    expert_ffn(MPI_COMM_WORLD, shape, 1).run(probe, 0, step, std::vector<std::int32_t>(tokens, rank_), 1, outputs);
+    expert_ffn(MPI_COMM_WORLD, shape, 1)
+        .run(probe, 0, step, std::vector<std::int32_t>(tokens, rank_), 1, outputs);
     std::vector<int> x;
-    for (const float y : outputs) x.push_back(static_cast<int>(std::copysign(std::lround(std::sqrt(std::abs(y))), y)));
+    for (const float y : outputs)
+      x.push_back(static_cast<int>(std::copysign(std::lround(std::sqrt(std::abs(y))), y)));
     return x;
   }
 
@@ -74,8 +77,10 @@ class ffn : public testing::Test {
         gate += static_cast<std::int64_t>(gates[i * shape.hidden + h]) * x[h];
         up += static_cast<std::int64_t>(ups[i * shape.hidden + h]) * x[h];
       }
-      const std::int64_t inner = std::clamp<std::int64_t>(std::max<std::int64_t>(gate, 0) * up / 64, -127, 127);
-      for (int h = 0; h < shape.hidden; ++h) y[h] += static_cast<std::int64_t>(downs[h * shape.intermediate + i]) * inner;
+      const std::int64_t inner =
+          std::clamp<std::int64_t>(std::max<std::int64_t>(gate, 0) * up / 64, -127, 127);
+      for (int h = 0; h < shape.hidden; ++h)
+        y[h] += static_cast<std::int64_t>(downs[h * shape.intermediate + i]) * inner;
     }
     return y;
   }
@@ -87,7 +92,8 @@ class ffn : public testing::Test {
 TEST_F(ffn, activations_are_small_integers_that_depend_on_step_token_and_rank) {
   const std::vector<int> x = activations(5);
   ASSERT_EQ(x.size(), static_cast<std::size_t>(tokens * shape.hidden));
-  for (int value = -2; value <= 2; ++value) EXPECT_GT(std::count(x.begin(), x.end(), value), 40) << value;
+  for (int value = -2; value <= 2; ++value)
+    EXPECT_GT(std::count(x.begin(), x.end(), value), 40) << value;
   EXPECT_EQ(std::count_if(x.begin(), x.end(), [](int v) { return std::abs(v) > 2; }), 0);
   EXPECT_EQ(activations(5), x);
   EXPECT_NE(activations(6), x);
@@ -103,7 +109,8 @@ TEST_F(ffn, outputs_are_exactly_those_of_integer_arithmetic) {
     const std::vector<int> x = activations(step);
     std::mt19937_64 random(static_cast<std::uint64_t>(step + rank_));
     std::vector<std::int32_t> slots(tokens * columns);
-    for (std::int32_t& slot : slots) slot = static_cast<std::int32_t>(random() % (rows * ranks_ + 1)) - 1;
+    for (std::int32_t& slot : slots)
+      slot = static_cast<std::int32_t>(random() % (rows * ranks_ + 1)) - 1;
     std::vector<float> outputs;
     run.run(weights, 0, step, slots, columns, outputs);
     ASSERT_EQ(outputs.size(), static_cast<std::size_t>(tokens * shape.hidden));
@@ -112,11 +119,13 @@ TEST_F(ffn, outputs_are_exactly_those_of_integer_arithmetic) {
       std::vector<std::int64_t> expected(shape.hidden, 0);
       for (int c = 0; c < columns; ++c) {
         if (slots[token * columns + c] < 0) continue;
-        const auto y = by_integers(weights, slots[token * columns + c] % rows, x.data() + token * shape.hidden);
+        const auto y = by_integers(weights, slots[token * columns + c] % rows,
+                                   x.data() + token * shape.hidden);
         for (int h = 0; h < shape.hidden; ++h) expected[h] += (c + 1) * y[h];
       }
       for (int h = 0; h < shape.hidden; ++h) {
-        ASSERT_EQ(outputs[token * shape.hidden + h], static_cast<float>(expected[h])) << "step " << step << ", token " << token;
+        ASSERT_EQ(outputs[token * shape.hidden + h], static_cast<float>(expected[h]))
+            << "step " << step << ", token " << token;
         largest = std::max(largest, std::abs(expected[h]));
       }
     }
@@ -150,7 +159,8 @@ TEST_F(ffn, one_changed_weight_changes_the_outputs) {
   expert_ffn run(MPI_COMM_WORLD, shape, 1);
   std::vector<float> before, after;
   run.run(weights, 0, 3, slots, 1, before);
-  EXPECT_GT(std::count_if(before.begin(), before.end(), [](float y) { return y != 0; }), tokens * shape.hidden / 2);
+  EXPECT_GT(std::count_if(before.begin(), before.end(), [](float y) { return y != 0; }),
+            tokens * shape.hidden / 2);
   tensor_of(weights, 2, 0)[17] += 1;
   run.run(weights, 0, 3, slots, 1, after);
   EXPECT_NE(before, after);
@@ -159,7 +169,8 @@ TEST_F(ffn, one_changed_weight_changes_the_outputs) {
 TEST_F(ffn, ranks_without_tokens_take_part) {
   replay_weights weights = filled(1);
   std::vector<float> outputs = {1, 2};
-  expert_ffn(MPI_COMM_WORLD, shape, 1).run(weights, 0, 0, std::vector<std::int32_t>(rank_ == 0 ? 0 : 2, 0), 1, outputs);
+  expert_ffn(MPI_COMM_WORLD, shape, 1)
+      .run(weights, 0, 0, std::vector<std::int32_t>(rank_ == 0 ? 0 : 2, 0), 1, outputs);
   EXPECT_EQ(outputs.size(), rank_ == 0 ? 0u : static_cast<std::size_t>(2 * shape.hidden));
 }
 

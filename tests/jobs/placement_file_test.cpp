@@ -1,4 +1,5 @@
-// Placement files: what is written is read back, and every wrong file is refused by file, field and value.
+// Placement files: what is written is read back, and every wrong file is refused by file, field and
+// value.
 #include "jobs/placement_file.hpp"
 
 #include <gtest/gtest.h>
@@ -80,7 +81,8 @@ TEST(placement_file, written_file_has_the_documented_fields) {
   EXPECT_EQ(document["schema"], "ballast.placement/1");
   EXPECT_EQ(document["version"], ballast_version());
   EXPECT_EQ(document["placement"], (nlohmann::json{{0, 1, 2, 0}, {2, 1, 0, -1}}));
-  EXPECT_EQ(document["shares"], (nlohmann::json{{30000, 65536, 65536, 35536}, {65536, 65536, 65536, 0}}));
+  EXPECT_EQ(document["shares"],
+            (nlohmann::json{{30000, 65536, 65536, 35536}, {65536, 65536, 65536, 0}}));
   EXPECT_FALSE(document.contains("model"));
 }
 
@@ -88,7 +90,8 @@ TEST(placement_file, fields_missing_or_out_of_range_are_named) {
   const temporary_folder folder;
   const nlohmann::ordered_json good = small_document(folder);
   ASSERT_EQ(refusal(folder, good.dump()), "accepted");
-  for (const char* field : {"layers", "experts", "ranks", "slots_per_rank", "placement", "shares"}) {
+  for (const char* field :
+       {"layers", "experts", "ranks", "slots_per_rank", "placement", "shares"}) {
     nlohmann::ordered_json document = good;
     document.erase(field);
     EXPECT_EQ(refusal(folder, document.dump()), std::string(field) + " is missing");
@@ -98,7 +101,8 @@ TEST(placement_file, fields_missing_or_out_of_range_are_named) {
     document[field] = value;
     return refusal(folder, document.dump());
   };
-  EXPECT_EQ(with("schema", "ballast.plan/1"), "schema is \"ballast.plan/1\", expected \"ballast.placement/1\"");
+  EXPECT_EQ(with("schema", "ballast.plan/1"),
+            "schema is \"ballast.plan/1\", expected \"ballast.placement/1\"");
   EXPECT_EQ(with("schema", nullptr), "schema is null, expected \"ballast.placement/1\"");
   EXPECT_EQ(with("layers", 0), "layers is 0, expected 1 to 4096");
   EXPECT_EQ(with("layers", -1), "layers is -1, expected 1 to 4096");
@@ -106,15 +110,18 @@ TEST(placement_file, fields_missing_or_out_of_range_are_named) {
   EXPECT_EQ(with("layers", 2.0), "layers is 2.0, expected 1 to 4096");
   EXPECT_EQ(with("layers", "2"), "layers is \"2\", expected 1 to 4096");
   EXPECT_EQ(with("experts", 65537), "experts is 65537, expected 1 to 65536");
-  EXPECT_EQ(with("ranks", 18446744073709551615ull), "ranks is 18446744073709551615, expected 1 to 16384");
+  EXPECT_EQ(with("ranks", 18446744073709551615ull),
+            "ranks is 18446744073709551615, expected 1 to 16384");
   EXPECT_EQ(with("ranks", 4294967298ll), "ranks is 4294967298, expected 1 to 16384");
-  EXPECT_EQ(with("slots_per_rank", nlohmann::json{2, 2}), "slots_per_rank is [2,2], expected 1 to 2048");
+  EXPECT_EQ(with("slots_per_rank", nlohmann::json{2, 2}),
+            "slots_per_rank is [2,2], expected 1 to 2048");
   EXPECT_EQ(with("model", 5), "model is 5, expected a text");
   EXPECT_EQ(with("model", "deepseek-v3"), "accepted");
   EXPECT_EQ(with("layers", 3), "placement has 2 rows, expected 3 (layers)");
   EXPECT_EQ(with("ranks", 3), "placement[0] has 4 entries, expected 6 (ranks * slots_per_rank)");
   EXPECT_EQ(with("placement", 7), "placement has 0 rows, expected 2 (layers)");
-  EXPECT_EQ(with("placement", nlohmann::json{{0, 1, 2, 0}, 5}), "placement[1] has 0 entries, expected 4 (ranks * slots_per_rank)");
+  EXPECT_EQ(with("placement", nlohmann::json{{0, 1, 2, 0}, 5}),
+            "placement[1] has 0 entries, expected 4 (ranks * slots_per_rank)");
   EXPECT_EQ(with("experts", 2), "placement[0][2] is 2, expected -1 to 1");
 }
 
@@ -126,11 +133,15 @@ TEST(placement_file, entries_out_of_range_are_named) {
     document[field][1][2] = value;
     return refusal(folder, document.dump());
   };
-  for (const nlohmann::json& value : {nlohmann::json(3), nlohmann::json(-2), nlohmann::json(1.5), nlohmann::json("0"), nlohmann::json(nullptr),
-                                      nlohmann::json(true), nlohmann::json(18446744073709551615ull), nlohmann::json(4294967296ll)}) {
-    EXPECT_EQ(with("placement", value), "placement[1][2] is " + value.dump() + ", expected -1 to 2");
+  for (const nlohmann::json& value :
+       {nlohmann::json(3), nlohmann::json(-2), nlohmann::json(1.5), nlohmann::json("0"),
+        nlohmann::json(nullptr), nlohmann::json(true), nlohmann::json(18446744073709551615ull),
+        nlohmann::json(4294967296ll)}) {
+    EXPECT_EQ(with("placement", value),
+              "placement[1][2] is " + value.dump() + ", expected -1 to 2");
   }
-  for (const nlohmann::json& value : {nlohmann::json(-1), nlohmann::json(65537), nlohmann::json(18446744073709551615ull)}) {
+  for (const nlohmann::json& value :
+       {nlohmann::json(-1), nlohmann::json(65537), nlohmann::json(18446744073709551615ull)}) {
     EXPECT_EQ(with("shares", value), "shares[1][2] is " + value.dump() + ", expected 0 to 65536");
   }
 }
@@ -138,11 +149,13 @@ TEST(placement_file, entries_out_of_range_are_named) {
 TEST(placement_file, what_is_no_json_object_is_refused) {
   const temporary_folder folder;
   const std::string good = small_document(folder).dump();
-  for (const std::string& content : {std::string(), std::string("hello"), std::string("[]"), std::string("7"), std::string("\0\xff", 2)}) {
+  for (const std::string& content : {std::string(), std::string("hello"), std::string("[]"),
+                                     std::string("7"), std::string("\0\xff", 2)}) {
     EXPECT_EQ(refusal(folder, content), "is not a JSON object");
   }
   for (std::size_t cut = 1; cut < good.size(); cut += 7) {
-    EXPECT_EQ(refusal(folder, good.substr(0, good.size() - cut)), "is not a JSON object") << cut << " bytes short";
+    EXPECT_EQ(refusal(folder, good.substr(0, good.size() - cut)), "is not a JSON object")
+        << cut << " bytes short";
   }
   EXPECT_EQ(refusal(folder, std::string(100000, '[')), "nested deeper than 16");
 }
@@ -154,7 +167,8 @@ TEST(placement_file, small_file_that_claims_a_huge_shape_is_refused_cheaply) {
   document["ranks"] = 16384;
   document["slots_per_rank"] = 2048;
   document["placement"] = std::vector<std::vector<int>>(4096);
-  EXPECT_EQ(refusal(folder, document.dump()), "placement[0] has 0 entries, expected 33554432 (ranks * slots_per_rank)");
+  EXPECT_EQ(refusal(folder, document.dump()),
+            "placement[0] has 0 entries, expected 33554432 (ranks * slots_per_rank)");
 }
 
 TEST(placement_file, missing_files_folders_and_oversized_files_are_refused) {
@@ -167,7 +181,8 @@ TEST(placement_file, missing_files_folders_and_oversized_files_are_refused) {
     }
     return "accepted";
   };
-  EXPECT_EQ(text_of(folder.path("none.json")), folder.path("none.json") + ": No such file or directory");
+  EXPECT_EQ(text_of(folder.path("none.json")),
+            folder.path("none.json") + ": No such file or directory");
   EXPECT_EQ(text_of(folder.path("")).find(folder.path("") + ": "), 0u);
   const std::string large = folder.write("large.json", "{");
   std::filesystem::resize_file(large, (std::uintmax_t{256} << 20) + 1);  // sparse
@@ -181,7 +196,9 @@ TEST(placement_file, place_that_cannot_be_written_is_a_system_error_and_leaves_n
     FAIL() << "written";
   } catch (const job_error& e) {
     EXPECT_EQ(e.code(), exit_code::system);
-    EXPECT_EQ(std::string(e.what()).find(folder.path("no/such/folder.json") + ": cannot create"), 0u) << e.what();
+    EXPECT_EQ(std::string(e.what()).find(folder.path("no/such/folder.json") + ": cannot create"),
+              0u)
+        << e.what();
   }
   EXPECT_TRUE(std::filesystem::is_empty(folder.path("")));
 }

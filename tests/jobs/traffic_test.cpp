@@ -1,4 +1,5 @@
-// A rank's part of the traffic: over all ranks it is the counts that the source gave, no more and no less.
+// A rank's part of the traffic: over all ranks it is the counts that the source gave, no more and
+// no less.
 #include "jobs/replay/traffic.hpp"
 
 #include <gtest/gtest.h>
@@ -11,9 +12,11 @@ namespace {
 
 TEST(traffic, parts_sum_to_the_count_and_differ_by_one_at_most) {
   for (const int ranks : {1, 2, 3, 7, 8, 64}) {
-    for (const std::int64_t count : {std::int64_t{0}, std::int64_t{1}, std::int64_t{2}, std::int64_t{63}, std::int64_t{64},
-                                     std::int64_t{65}, std::int64_t{1000003}, std::int64_t{1} << 62}) {
-      for (const std::int64_t salt : {std::int64_t{0}, std::int64_t{1}, std::int64_t{6}, std::int64_t{1000}, std::int64_t{1} << 40}) {
+    for (const std::int64_t count :
+         {std::int64_t{0}, std::int64_t{1}, std::int64_t{2}, std::int64_t{63}, std::int64_t{64},
+          std::int64_t{65}, std::int64_t{1000003}, std::int64_t{1} << 62}) {
+      for (const std::int64_t salt : {std::int64_t{0}, std::int64_t{1}, std::int64_t{6},
+                                      std::int64_t{1000}, std::int64_t{1} << 40}) {
         std::int64_t sum = 0, least = count, most = 0;
         for (int rank = 0; rank < ranks; ++rank) {
           const std::int64_t part = part_of_rank(count, salt, rank, ranks);
@@ -33,7 +36,8 @@ TEST(traffic, rest_goes_to_the_ranks_that_follow_the_salt) {
     for (int rank = 0; rank < 5; ++rank) {
       const bool first = rank == salt % 5;
       const bool second = rank == (salt + 1) % 5;
-      EXPECT_EQ(part_of_rank(2, salt, rank, 5), first || second ? 1 : 0) << "salt " << salt << ", rank " << rank;
+      EXPECT_EQ(part_of_rank(2, salt, rank, 5), first || second ? 1 : 0)
+          << "salt " << salt << ", rank " << rank;
     }
   }
 }
@@ -53,7 +57,9 @@ TEST(traffic, ids_occur_as_often_as_the_parts_say) {
       std::vector<std::int64_t> mine(counts.size(), 0);
       for (const std::int32_t id : ids) ++mine.at(id);
       for (std::size_t e = 0; e < counts.size(); ++e) {
-        ASSERT_EQ(mine[e], part_of_rank(counts[e], layer + static_cast<std::int64_t>(e) + step, rank, ranks)) << "seed " << seed;
+        ASSERT_EQ(mine[e],
+                  part_of_rank(counts[e], layer + static_cast<std::int64_t>(e) + step, rank, ranks))
+            << "seed " << seed;
         seen[e] += mine[e];
       }
     }

@@ -1,5 +1,5 @@
-// The replayed model's weights: every byte follows from its place, every wrong byte is counted, and no two experts,
-// tensors or layers are alike.
+// The replayed model's weights: every byte follows from its place, every wrong byte is counted, and
+// no two experts, tensors or layers are alike.
 #include "jobs/replay/weights.hpp"
 
 #include <gtest/gtest.h>
@@ -14,7 +14,8 @@ namespace {
 
 const std::vector<std::size_t> odd_sizes = {24, 7, 1, 129};
 
-std::vector<std::byte> row_of(const replay_weights& weights, int layer, int row, const std::vector<std::size_t>& sizes) {
+std::vector<std::byte> row_of(const replay_weights& weights, int layer, int row,
+                              const std::vector<std::size_t>& sizes) {
   std::vector<std::byte> bytes;
   for (std::size_t t = 0; t < sizes.size(); ++t) {
     const std::byte* at = weights.address(layer, static_cast<int>(t), row);
@@ -34,7 +35,8 @@ TEST(weights, filled_rows_have_no_wrong_bytes_whatever_row_they_are_in) {
     for (int expert = 0; expert < 3; ++expert) {
       EXPECT_EQ(here.wrong_bytes(layer, expert, expert), 0);
       EXPECT_EQ(there.wrong_bytes(layer, 4 - expert, expert), 0);
-      EXPECT_EQ(row_of(here, layer, expert, odd_sizes), row_of(there, layer, 4 - expert, odd_sizes));
+      EXPECT_EQ(row_of(here, layer, expert, odd_sizes),
+                row_of(there, layer, 4 - expert, odd_sizes));
     }
   }
 }
@@ -45,7 +47,8 @@ TEST(weights, every_wrong_byte_is_counted) {
     weights.fill(0, 1, 6);
     std::int64_t wrong = 0;
     for (std::size_t t = 0; t < odd_sizes.size(); ++t) {
-      auto* at = static_cast<std::byte*>(weights.tensors(0)[t].base) + weights.tensors(0)[t].row_stride;
+      auto* at =
+          static_cast<std::byte*>(weights.tensors(0)[t].base) + weights.tensors(0)[t].row_stride;
       for (std::size_t b = 0; b < odd_sizes[t]; ++b) {
         at[b] ^= std::byte{1};
         EXPECT_EQ(weights.wrong_bytes(0, 1, 6), 1) << "tensor " << t << ", byte " << b;
@@ -53,7 +56,8 @@ TEST(weights, every_wrong_byte_is_counted) {
       }
     }
     for (std::size_t t = 0; t < odd_sizes.size(); ++t) {
-      auto* at = static_cast<std::byte*>(weights.tensors(0)[t].base) + weights.tensors(0)[t].row_stride;
+      auto* at =
+          static_cast<std::byte*>(weights.tensors(0)[t].base) + weights.tensors(0)[t].row_stride;
       for (std::size_t b = 0; b < odd_sizes[t]; ++b) {
         at[b] = ~at[b];
         EXPECT_EQ(weights.wrong_bytes(0, 1, 6), ++wrong);
@@ -79,7 +83,8 @@ TEST(weights, other_layers_experts_and_tensors_hold_other_bytes) {
   for (int layer = 0; layer < 20; ++layer) {
     for (int expert = 0; expert < 30; ++expert) {
       weights.fill(layer, expert, expert);
-      for (int t = 0; t < 2; ++t) seen.insert({weights.address(layer, t, expert), weights.address(layer, t, expert) + 64});
+      for (int t = 0; t < 2; ++t)
+        seen.insert({weights.address(layer, t, expert), weights.address(layer, t, expert) + 64});
     }
   }
   EXPECT_EQ(seen.size(), 20u * 30 * 2);
@@ -108,13 +113,16 @@ TEST(weights, tensors_describe_the_rows) {
     EXPECT_EQ(tensors[t].row_bytes, odd_sizes[t]);
     EXPECT_GE(tensors[t].row_stride, tensors[t].row_bytes);
     for (int row = 0; row < 3; ++row) {
-      EXPECT_EQ(weights.address(1, static_cast<int>(t), row), static_cast<std::byte*>(tensors[t].base) + row * tensors[t].row_stride);
+      EXPECT_EQ(weights.address(1, static_cast<int>(t), row),
+                static_cast<std::byte*>(tensors[t].base) + row * tensors[t].row_stride);
     }
   }
 }
 
 TEST(weights, sizes_beyond_memory_throw) {
-  EXPECT_THROW(replay_weights(1, 16, {std::numeric_limits<std::size_t>::max() / 8}, weight_content::bytes), std::bad_alloc);
+  EXPECT_THROW(
+      replay_weights(1, 16, {std::numeric_limits<std::size_t>::max() / 8}, weight_content::bytes),
+      std::bad_alloc);
 }
 
 TEST(split_expert, parts_sum_up_and_large_experts_have_odd_scales) {

@@ -1,5 +1,5 @@
-// The hash against a scalar reference written from its definition in the header, against golden values, and against
-// the faults it must see.
+// The hash against a scalar reference written from its definition in the header, against golden
+// values, and against the faults it must see.
 #include "kernels/hash.hpp"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,8 @@ std::uint64_t by_definition(const unsigned char* data, std::size_t size, std::ui
   std::uint64_t sum = 0;
   for (std::size_t i = 0; i * 8 < size; ++i) {
     std::uint64_t w = 0;
-    for (std::size_t b = 0; b < 8 && i * 8 + b < size; ++b) w |= static_cast<std::uint64_t>(data[i * 8 + b]) << (8 * b);
+    for (std::size_t b = 0; b < 8 && i * 8 + b < size; ++b)
+      w |= static_cast<std::uint64_t>(data[i * 8 + b]) << (8 * b);
     const std::uint64_t v = w ^ (seed + (i + 1) * 0x9e3779b97f4a7c15ull);
     sum += (v & 0xffffffffull) * (v >> 32) + (((w & 0xffffffffull) + (w >> 32)) << 32);
   }
@@ -29,7 +30,9 @@ std::uint64_t by_definition(const unsigned char* data, std::size_t size, std::ui
   return x ^ (x >> 31);
 }
 
-std::uint64_t hash_of(const bytes& data, std::uint64_t seed = 1) { return hash_bytes_host(data.data(), data.size(), seed); }
+std::uint64_t hash_of(const bytes& data, std::uint64_t seed = 1) {
+  return hash_bytes_host(data.data(), data.size(), seed);
+}
 
 bytes random_bytes(std::size_t size, std::uint64_t seed) {
   std::mt19937_64 random(seed);
@@ -60,7 +63,8 @@ TEST(hash, golden_values_hold) {
 TEST(hash, every_length_is_as_defined) {
   const bytes data = random_bytes(1024 + 16, 1);
   for (std::size_t size = 0; size <= data.size(); ++size) {
-    ASSERT_EQ(hash_bytes_host(data.data(), size, size), by_definition(data.data(), size, size)) << size << " bytes";
+    ASSERT_EQ(hash_bytes_host(data.data(), size, size), by_definition(data.data(), size, size))
+        << size << " bytes";
   }
 }
 
@@ -68,7 +72,9 @@ TEST(hash, large_data_is_as_defined_at_every_alignment) {
   const bytes data = random_bytes((1 << 20) + 64, 2);
   for (std::size_t offset = 0; offset < 64; offset += offset < 17 ? 1 : 13) {
     const std::size_t size = (1 << 20) - 3 * offset;
-    ASSERT_EQ(hash_bytes_host(data.data() + offset, size, 9), by_definition(data.data() + offset, size, 9)) << "offset " << offset;
+    ASSERT_EQ(hash_bytes_host(data.data() + offset, size, 9),
+              by_definition(data.data() + offset, size, 9))
+        << "offset " << offset;
   }
 }
 
@@ -85,7 +91,8 @@ TEST(hash, every_flipped_bit_shows) {
 }
 
 TEST(hash, flipped_bits_show_in_words_that_meet_their_key) {
-  // Where a half of the keyed word is 0 or 1 or all ones, the product says little of the other half, or cancels it.
+  // Where a half of the keyed word is 0 or 1 or all ones, the product says little of the other
+  // half, or cancels it.
   constexpr std::uint64_t seed = 3;
   constexpr std::uint64_t halves[] = {0, 1, 2, 0x7fffffff, 0x80000000, 0xfffffffe, 0xffffffff};
   for (std::uint64_t i = 0; i < 50; ++i) {
@@ -98,7 +105,8 @@ TEST(hash, flipped_bits_show_in_words_that_meet_their_key) {
         const std::uint64_t right = hash_of(data, seed);
         for (std::size_t bit = 64 * i; bit < 64 * (i + 1); ++bit) {
           data[bit / 8] ^= static_cast<unsigned char>(1u << (bit % 8));
-          ASSERT_NE(hash_of(data, seed), right) << "bit " << bit << " in word " << i << ", keyed " << high << ":" << low;
+          ASSERT_NE(hash_of(data, seed), right)
+              << "bit " << bit << " in word " << i << ", keyed " << high << ":" << low;
           data[bit / 8] ^= static_cast<unsigned char>(1u << (bit % 8));
         }
       }
@@ -121,15 +129,18 @@ TEST(hash, swapped_words_show) {
 TEST(hash, cut_extended_and_shifted_data_shows) {
   const bytes data = random_bytes(100, 6);
   std::set<std::uint64_t> seen;
-  for (std::size_t size = 0; size <= 100; ++size) seen.insert(hash_bytes_host(data.data(), size, 1));
-  for (std::size_t start = 1; start < 100; ++start) seen.insert(hash_bytes_host(data.data() + start, 100 - start, 1));
+  for (std::size_t size = 0; size <= 100; ++size)
+    seen.insert(hash_bytes_host(data.data(), size, 1));
+  for (std::size_t start = 1; start < 100; ++start)
+    seen.insert(hash_bytes_host(data.data() + start, 100 - start, 1));
   EXPECT_EQ(seen.size(), 101u + 99u);
 }
 
 TEST(hash, zeros_of_every_length_differ) {
   const bytes zeros(300, 0);
   std::set<std::uint64_t> seen;
-  for (std::size_t size = 0; size <= 300; ++size) seen.insert(hash_bytes_host(zeros.data(), size, 1));
+  for (std::size_t size = 0; size <= 300; ++size)
+    seen.insert(hash_bytes_host(zeros.data(), size, 1));
   EXPECT_EQ(seen.size(), 301u);
 }
 

@@ -1,5 +1,5 @@
-// Recording against a plain loop: every shape of the id matrix, every kind of id, both id types, and both ways of
-// counting (one by one, and through the histograms).
+// Recording against a plain loop: every shape of the id matrix, every kind of id, both id types,
+// and both ways of counting (one by one, and through the histograms).
 #include "kernels/record.hpp"
 
 #include <gtest/gtest.h>
@@ -19,7 +19,8 @@ struct counted {
 };
 
 template <typename Id>
-id_matrix matrix_of(const std::vector<Id>& ids, std::int32_t columns, std::int32_t shared = 0, std::int64_t padding_rows = 0) {
+id_matrix matrix_of(const std::vector<Id>& ids, std::int32_t columns, std::int32_t shared = 0,
+                    std::int64_t padding_rows = 0) {
   const auto tokens = static_cast<std::int64_t>(ids.size()) / columns;
   return {ids.data(), sizeof(Id) == 8, columns, shared, tokens, tokens - padding_rows};
 }
@@ -65,7 +66,8 @@ std::vector<Id> some_ids(std::size_t n, int experts, std::mt19937_64& random) {
                                static_cast<Id>(std::numeric_limits<Id>::min() + 1)};
   std::vector<Id> ids(n);
   for (Id& id : ids) {
-    id = random() % 8 == 0 ? odd[random() % odd.size()] : static_cast<Id>(random() % static_cast<unsigned>(experts));
+    id = random() % 8 == 0 ? odd[random() % odd.size()]
+                           : static_cast<Id>(random() % static_cast<unsigned>(experts));
   }
   return ids;
 }
@@ -82,10 +84,13 @@ TYPED_TEST(record_of, counts_are_those_of_a_plain_loop_for_every_shape) {
     const auto columns = static_cast<std::int32_t>(1 + random() % 9);
     const auto shared = static_cast<std::int32_t>(random() % (columns + 1));
     const std::int64_t tokens = std::vector{0, 1, 2, 3, 5, 13, 100, 2000}[random() % 8];
-    const auto ids = some_ids<TypeParam>(static_cast<std::size_t>(tokens * columns), experts, random);
-    const id_matrix m = matrix_of(ids, columns, shared, static_cast<std::int64_t>(random() % (tokens + 1)));
+    const auto ids =
+        some_ids<TypeParam>(static_cast<std::size_t>(tokens * columns), experts, random);
+    const id_matrix m =
+        matrix_of(ids, columns, shared, static_cast<std::int64_t>(random() % (tokens + 1)));
     const auto start = static_cast<std::int64_t>(random() % 1000);
-    ASSERT_EQ(by_kernel(m, experts, start), plainly<TypeParam>(m, experts, start)) << "seed " << seed;
+    ASSERT_EQ(by_kernel(m, experts, start), plainly<TypeParam>(m, experts, start))
+        << "seed " << seed;
   }
 }
 
@@ -101,8 +106,9 @@ TYPED_TEST(record_of, few_ids_and_many_ids_are_counted_alike) {
 }
 
 TYPED_TEST(record_of, ids_at_the_ends_of_their_type_are_out_of_range) {
-  constexpr TypeParam ends[] = {std::numeric_limits<TypeParam>::max(), std::numeric_limits<TypeParam>::min(),
-                                std::numeric_limits<TypeParam>::max() - 1, std::numeric_limits<TypeParam>::min() + 1};
+  constexpr TypeParam ends[] = {
+      std::numeric_limits<TypeParam>::max(), std::numeric_limits<TypeParam>::min(),
+      std::numeric_limits<TypeParam>::max() - 1, std::numeric_limits<TypeParam>::min() + 1};
   for (const TypeParam id : ends) {
     for (const std::size_t n : {1u, 1000u}) {
       const std::vector<TypeParam> ids(n, id);
@@ -124,7 +130,8 @@ TYPED_TEST(record_of, padding_rows_and_shared_columns_are_not_looked_at) {
   std::vector<TypeParam> ids(tokens * columns, 1);
   for (std::int64_t token = 0; token < tokens; ++token) {
     for (std::int32_t c = 0; c < columns; ++c) {
-      if (token >= 300 || c >= 3) ids[token * columns + c] = c % 2 == 0 ? 2 : std::numeric_limits<TypeParam>::max();
+      if (token >= 300 || c >= 3)
+        ids[token * columns + c] = c % 2 == 0 ? 2 : std::numeric_limits<TypeParam>::max();
     }
   }
   EXPECT_EQ(by_kernel(matrix_of(ids, columns, 2, 100), 3), (counted{{0, 900, 0}, 0}));

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "policies/plan.hpp"
 #include "jobs/bench/plain_greedy.hpp"
+#include "policies/plan.hpp"
 #include "tests/policies/synthetic_loads.hpp"
 
 namespace ballast {

@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <numeric>
 
-#include "policies/balance.hpp"
 #include "jobs/bench/plain_greedy.hpp"
+#include "policies/balance.hpp"
 #include "tests/policies/scenario.hpp"
 
 namespace ballast {

@@ -1,4 +1,5 @@
-// Hysteresis against the same comparison in exact fractions, at and around its thresholds, and what it says.
+// Hysteresis against the same comparison in exact fractions, at and around its thresholds, and what
+// it says.
 #include "policies/worth.hpp"
 
 #include <gtest/gtest.h>
@@ -38,17 +39,21 @@ TEST(worth, plan_without_moves_needs_no_gain) {
 TEST(worth, balance_at_or_above_the_threshold_stays_as_it_is) {
   // 4 ranks, 900 in all, the fullest 250: balance 0.9.
   EXPECT_EQ(why_not_worth(plan_of(900, 250, 225), 4, {901, 0}), "");
-  EXPECT_EQ(why_not_worth(plan_of(900, 250, 225), 4, {900, 0}), "balanced: 900 permille, asked for 900");
-  EXPECT_EQ(why_not_worth(plan_of(900, 250, 225, 0), 4, {900, 0}), "balanced: 900 permille, asked for 900");
+  EXPECT_EQ(why_not_worth(plan_of(900, 250, 225), 4, {900, 0}),
+            "balanced: 900 permille, asked for 900");
+  EXPECT_EQ(why_not_worth(plan_of(900, 250, 225, 0), 4, {900, 0}),
+            "balanced: 900 permille, asked for 900");
   EXPECT_EQ(why_not_worth(plan_of(900, 225, 225, 0), 4, {1000, 0}), "") << "1000 is no threshold";
 }
 
 TEST(worth, gain_must_reach_what_is_asked_for) {
   // From 0.9 to 1.0.
   EXPECT_EQ(why_not_worth(plan_of(900, 250, 225), 4, {1000, 100}), "");
-  EXPECT_EQ(why_not_worth(plan_of(900, 250, 225), 4, {1000, 101}), "gain too small: 900 permille to 1000 permille, asked for 101");
+  EXPECT_EQ(why_not_worth(plan_of(900, 250, 225), 4, {1000, 101}),
+            "gain too small: 900 permille to 1000 permille, asked for 101");
   EXPECT_EQ(why_not_worth(plan_of(900, 250, 250), 4, {1000, 0}), "");
-  EXPECT_EQ(why_not_worth(plan_of(900, 250, 251), 4, {1000, 0}), "gain too small: 900 permille to 896 permille, asked for 0");
+  EXPECT_EQ(why_not_worth(plan_of(900, 250, 251), 4, {1000, 0}),
+            "gain too small: 900 permille to 896 permille, asked for 0");
 }
 
 TEST(worth, balance_is_that_of_all_layers_together) {
@@ -66,14 +71,17 @@ TEST(worth, decisions_are_those_of_exact_fractions) {
     const int ranks = static_cast<int>(1 + random() % 16);
     const auto before = static_cast<std::int64_t>(1 + random() % 3000);
     const auto after = static_cast<std::int64_t>(1 + random() % 3000);
-    const auto total = static_cast<std::int64_t>(1 + random() % (std::uint64_t(ranks) * std::min(before, after)));
-    const worth_limits limits = {static_cast<std::int32_t>(random() % 1001), static_cast<std::int32_t>(random() % 200)};
+    const auto total =
+        static_cast<std::int64_t>(1 + random() % (std::uint64_t(ranks) * std::min(before, after)));
+    const worth_limits limits = {static_cast<std::int32_t>(random() % 1001),
+                                 static_cast<std::int32_t>(random() % 200)};
     // balance = total / (ranks * max)
     const bool balanced = limits.balance_min_permille < 1000 &&
                           wide(total) * 1000 >= wide(ranks) * before * limits.balance_min_permille;
     const bool gains = wide(total) * 1000 * before - wide(total) * 1000 * after >=
                        wide(limits.gain_min_permille) * ranks * before * after;
-    ASSERT_EQ(why_not_worth(plan_of(total, before, after), ranks, limits).empty(), !balanced && gains)
+    ASSERT_EQ(why_not_worth(plan_of(total, before, after), ranks, limits).empty(),
+              !balanced && gains)
         << "seed " << seed << ": " << total << " " << before << " " << after;
   }
 }
@@ -92,7 +100,8 @@ TEST(worth, largest_loads_do_not_overflow) {
   }
   EXPECT_EQ(why_not_worth(p, 16384, {1000, 900}), "");
   for (layer_outcome& layer : p.layers) layer.max_after = total;
-  EXPECT_EQ(why_not_worth(p, 16384, {1000, 1}), "gain too small: 0 permille to 0 permille, asked for 1");
+  EXPECT_EQ(why_not_worth(p, 16384, {1000, 1}),
+            "gain too small: 0 permille to 0 permille, asked for 1");
   for (layer_outcome& layer : p.layers) layer.max_before = total / 16384;
   EXPECT_EQ(why_not_worth(p, 16384, {999, 1}), "balanced: 1000 permille, asked for 999");
 }

@@ -1,5 +1,5 @@
-// The C interface of contexts on one rank when it is called rightly: defaults, names, tables, recording, routing, steps,
-// reports and counters.
+// The C interface of contexts on one rank when it is called rightly: defaults, names, tables,
+// recording, routing, steps, reports and counters.
 #include <cstring>
 #include <set>
 
@@ -61,13 +61,15 @@ TEST(api, every_status_has_its_own_name) {
 }
 
 TEST(api, version_policies_and_drills_are_named) {
-  EXPECT_EQ(std::string(ballast_version()), std::to_string(BALLAST_VERSION_MAJOR) + "." + std::to_string(BALLAST_VERSION_MINOR) +
-                                                "." + std::to_string(BALLAST_VERSION_PATCH));
+  EXPECT_EQ(std::string(ballast_version()), std::to_string(BALLAST_VERSION_MAJOR) + "." +
+                                                std::to_string(BALLAST_VERSION_MINOR) + "." +
+                                                std::to_string(BALLAST_VERSION_PATCH));
   std::set<std::string> names;
   std::int32_t index = 0;
   for (; ballast_policy_name(index) != nullptr; ++index) names.insert(ballast_policy_name(index));
   EXPECT_EQ(names.size(), static_cast<std::size_t>(index));
-  for (const char* name : {"static", "random", "deepseek"}) EXPECT_EQ(names.count(name), 1u) << name;
+  for (const char* name : {"static", "random", "deepseek"})
+    EXPECT_EQ(names.count(name), 1u) << name;
   EXPECT_EQ(ballast_policy_name(-1), nullptr);
   EXPECT_EQ(ballast_policy_name(index + 1), nullptr);
   for (const char* kind : {"digest", "checksum", "source", "error", "stall"}) {
@@ -156,7 +158,8 @@ TEST(api, counts_that_are_negative_or_overflow_are_refused_whole) {
   EXPECT_EQ(outcome(ballast_record_counts(e.context, 1, negative)),
             "invalid argument: layer 1, expert 2: count -1 is negative or overflows the window");
   EXPECT_EQ(outcome(ballast_record_counts(e.context, 0, large)),
-            "invalid argument: layer 0, expert 3: count 2305843009213693953 is negative or overflows the window");
+            "invalid argument: layer 0, expert 3: count 2305843009213693953 is negative or "
+            "overflows the window");
   EXPECT_EQ(outcome(ballast_record_counts(e.context, 0, good)), "ok");
   EXPECT_EQ(outcome(ballast_record_counts(e.context, 0, one)),
             "invalid argument: layer 0, expert 0: count 1 is negative or overflows the window");
@@ -174,7 +177,8 @@ TEST(api, routes_follow_the_tables_in_both_id_types) {
   for (int mode = BALLAST_ROUTE_SHARES; mode <= BALLAST_ROUTE_RANK_INVARIANT; ++mode) {
     ASSERT_EQ(ballast_route(e.context, 0, &ids, mode, slots.data()), BALLAST_OK);
     EXPECT_TRUE(slots[0] == 0 || slots[0] == 4) << "mode " << mode;
-    EXPECT_EQ(std::vector<std::int32_t>(slots.begin() + 1, slots.begin() + 6), (std::vector<std::int32_t>{1, 2, 3, -1, -1}));
+    EXPECT_EQ(std::vector<std::int32_t>(slots.begin() + 1, slots.begin() + 6),
+              (std::vector<std::int32_t>{1, 2, 3, -1, -1}));
     EXPECT_EQ(slots[7], 0) << "shared columns are copied";
     const std::vector<std::int64_t> wide(values.begin(), values.end());
     std::vector<std::int64_t> wide_slots(8, -7);
@@ -240,7 +244,8 @@ TEST(api, static_mode_has_no_epochs_and_record_mode_moves_nothing) {
   engine still;
   still.config.mode = BALLAST_MODE_STATIC;
   still.started();
-  for (int step = 0; step < 100; ++step) ASSERT_EQ(ballast_step(still.context, nullptr), BALLAST_OK);
+  for (int step = 0; step < 100; ++step)
+    ASSERT_EQ(ballast_step(still.context, nullptr), BALLAST_OK);
   EXPECT_EQ(still.counters().epochs, 0);
   EXPECT_EQ(still.counters().balancing, 0);
   engine record;
@@ -298,7 +303,8 @@ TEST(api, given_placement_and_shares_serve_from_the_start) {
   tables.struct_size = sizeof(tables);
   for (int layer = 0; layer < 2; ++layer) {
     ASSERT_EQ(ballast_tables(e.context, layer, &tables), BALLAST_OK);
-    EXPECT_TRUE(std::equal(placement + 5 * layer, placement + 5 * layer + 5, tables.expert_of_slot));
+    EXPECT_TRUE(
+        std::equal(placement + 5 * layer, placement + 5 * layer + 5, tables.expert_of_slot));
   }
 }
 

@@ -1,5 +1,6 @@
 #pragma once
-// A small engine on one rank for the tests of the C interface: 2 layers of 4 experts in 5 slots, one tensor.
+// A small engine on one rank for the tests of the C interface: 2 layers of 4 experts in 5 slots,
+// one tensor.
 
 #include <gtest/gtest.h>
 
@@ -42,10 +43,12 @@ struct engine {
       tables.struct_size = sizeof(tables);
       EXPECT_EQ(ballast_tables(context, layer, &tables), BALLAST_OK);
       for (std::size_t i = 0; i < weights[layer].size(); ++i) {
-        weights[layer][i] = static_cast<unsigned char>(10 * layer + tables.expert_of_slot[i / row_bytes]);
+        weights[layer][i] =
+            static_cast<unsigned char>(10 * layer + tables.expert_of_slot[i / row_bytes]);
       }
       const ballast_tensor tensor = {weights[layer].data(), row_bytes, row_bytes};
-      EXPECT_EQ(ballast_register_layer(context, layer, &tensor, 1), BALLAST_OK) << ballast_last_error();
+      EXPECT_EQ(ballast_register_layer(context, layer, &tensor, 1), BALLAST_OK)
+          << ballast_last_error();
     }
     return *this;
   }
@@ -90,7 +93,9 @@ inline ballast_ids ids_of(const std::vector<std::int32_t>& values, int columns =
 
 // "status: text" of a call that should fail.
 inline std::string outcome(ballast_status status) {
-  return status == BALLAST_OK ? "ok" : std::string(ballast_status_name(status)) + ": " + ballast_last_error();
+  return status == BALLAST_OK
+             ? "ok"
+             : std::string(ballast_status_name(status)) + ": " + ballast_last_error();
 }
 
 }  // namespace ballast::testing

@@ -1,5 +1,5 @@
-// The C interface of planning without a runtime: legal placements, summaries that agree with each other and with what
-// can be counted from the placement, and requests refused by field.
+// The C interface of planning without a runtime: legal placements, summaries that agree with each
+// other and with what can be counted from the placement, and requests refused by field.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +28,8 @@ using topology_handle = std::unique_ptr<ballast_topology, topology_deleter>;
 
 topology_handle nodes_of(int ranks, int ranks_per_node) {
   ballast_topology* made = nullptr;
-  EXPECT_EQ(ballast_topology_imitate(ranks, ranks_per_node, nullptr, &made), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(ballast_topology_imitate(ranks, ranks_per_node, nullptr, &made), BALLAST_OK)
+      << ballast_last_error();
   return topology_handle(made);
 }
 
@@ -37,9 +38,11 @@ struct question {
   ballast_plan_request request;
   std::vector<std::int64_t> loads;
 
-  question(int layers, int experts, int ranks, int slots, std::uint64_t seed = 1) : loads(static_cast<std::size_t>(layers) * experts) {
+  question(int layers, int experts, int ranks, int slots, std::uint64_t seed = 1)
+      : loads(static_cast<std::size_t>(layers) * experts) {
     std::mt19937_64 random(seed);
-    for (std::int64_t& load : loads) load = static_cast<std::int64_t>(random() % 1000) * (random() % 6 == 0 ? 20 : 1);
+    for (std::int64_t& load : loads)
+      load = static_cast<std::int64_t>(random() % 1000) * (random() % 6 == 0 ? 20 : 1);
     ballast_plan_request_init(&request);
     request.layers = layers;
     request.experts = experts;
@@ -65,7 +68,9 @@ struct question {
     EXPECT_EQ(plan, marker) << "written on an error";
     return ballast_last_error();
   }
-  std::size_t slots() const { return static_cast<std::size_t>(request.ranks) * request.slots_per_rank; }
+  std::size_t slots() const {
+    return static_cast<std::size_t>(request.ranks) * request.slots_per_rank;
+  }
 };
 
 ballast_plan_summary summary_of(const plan_handle& plan) {
@@ -78,7 +83,8 @@ ballast_plan_summary summary_of(const plan_handle& plan) {
 ballast_plan_layer layer_of(const plan_handle& plan, int layer) {
   ballast_plan_layer summary = {};
   summary.struct_size = sizeof(summary);
-  EXPECT_EQ(ballast_plan_layer_summary(plan.get(), layer, &summary), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(ballast_plan_layer_summary(plan.get(), layer, &summary), BALLAST_OK)
+      << ballast_last_error();
   return summary;
 }
 
@@ -86,8 +92,10 @@ struct placed {
   std::vector<std::int32_t> experts, shares;
 };
 placed placement_of(const plan_handle& plan, const question& q) {
-  placed p = {std::vector<std::int32_t>(q.request.layers * q.slots(), -7), std::vector<std::int32_t>(q.request.layers * q.slots(), -7)};
-  EXPECT_EQ(ballast_plan_placement(plan.get(), p.experts.data(), p.shares.data()), BALLAST_OK) << ballast_last_error();
+  placed p = {std::vector<std::int32_t>(q.request.layers * q.slots(), -7),
+              std::vector<std::int32_t>(q.request.layers * q.slots(), -7)};
+  EXPECT_EQ(ballast_plan_placement(plan.get(), p.experts.data(), p.shares.data()), BALLAST_OK)
+      << ballast_last_error();
   return p;
 }
 
@@ -105,11 +113,13 @@ void expect_legal(const placed& p, const question& q, const std::string& what) {
         continue;
       }
       const int rank = static_cast<int>(slot) / q.request.slots_per_rank;
-      ASSERT_NE(last_rank[expert], rank) << what << ": expert " << expert << " twice on rank " << rank;
+      ASSERT_NE(last_rank[expert], rank)
+          << what << ": expert " << expert << " twice on rank " << rank;
       last_rank[expert] = rank;
       share_sum[expert] += share;
     }
-    for (int e = 0; e < q.request.experts; ++e) ASSERT_EQ(share_sum[e], 65536) << what << ": layer " << layer << ", expert " << e;
+    for (int e = 0; e < q.request.experts; ++e)
+      ASSERT_EQ(share_sum[e], 65536) << what << ": layer " << layer << ", expert " << e;
   }
 }
 
@@ -120,7 +130,8 @@ std::pair<double, double> mean_and_max(const placed& p, const question& q, int l
     const std::int32_t expert = p.experts[layer * q.slots() + slot];
     if (expert < 0) continue;
     loads[slot / q.request.slots_per_rank] +=
-        static_cast<double>(q.loads[layer * q.request.experts + expert]) * p.shares[layer * q.slots() + slot] / 65536;
+        static_cast<double>(q.loads[layer * q.request.experts + expert]) *
+        p.shares[layer * q.slots() + slot] / 65536;
   }
   double sum = 0;
   for (const double load : loads) sum += load;
@@ -133,7 +144,8 @@ TEST(api_plan, initialiser_fills_the_documented_defaults) {
   ballast_plan_request_init(&r);
   EXPECT_EQ(r.struct_size, sizeof(r));
   EXPECT_EQ(r.layers + r.experts + r.ranks + r.slots_per_rank + r.compatible + r.reserved, 0);
-  EXPECT_TRUE(r.loads == nullptr && r.placement == nullptr && r.shares == nullptr && r.topology == nullptr);
+  EXPECT_TRUE(r.loads == nullptr && r.placement == nullptr && r.shares == nullptr &&
+              r.topology == nullptr);
   EXPECT_STREQ(r.policy, BALLAST_DEFAULT_POLICY);
   EXPECT_EQ(r.groups, 1);
   EXPECT_EQ(r.max_moves, -1);
@@ -148,7 +160,8 @@ TEST(api_plan, placements_are_legal_and_summaries_are_what_can_be_counted) {
     std::mt19937_64 random(seed);
     const int experts = std::vector{1, 2, 7, 16, 64}[random() % 5];
     const int ranks = std::vector{1, 2, 3, 8}[random() % 4];
-    const int slots = std::min(experts, (experts + ranks - 1) / ranks + static_cast<int>(random() % 3));
+    const int slots =
+        std::min(experts, (experts + ranks - 1) / ranks + static_cast<int>(random() % 3));
     question q(static_cast<int>(1 + random() % 4), experts, ranks, slots, seed);
     const std::string what = "seed " + std::to_string(seed);
     const plan_handle plan = q.make();
@@ -177,7 +190,9 @@ TEST(api_plan, placements_are_legal_and_summaries_are_what_can_be_counted) {
       moves += one.moves;
       const auto begin = layer * static_cast<std::ptrdiff_t>(q.slots());
       const auto same = [&](const auto& a, const auto& b) {
-        return std::equal(a.begin() + begin, a.begin() + begin + static_cast<std::ptrdiff_t>(q.slots()), b.begin() + begin);
+        return std::equal(a.begin() + begin,
+                          a.begin() + begin + static_cast<std::ptrdiff_t>(q.slots()),
+                          b.begin() + begin);
       };
       changed += !(same(before.experts, target.experts) && same(before.shares, target.shares));
     }
@@ -222,7 +237,8 @@ TEST(api_plan, moves_are_told_apart_by_link) {
   const topology_handle pairs = nodes_of(8, 2);
   const ballast_plan_summary alone = summary_of(q.make());
   EXPECT_GT(alone.moves, 0);
-  EXPECT_EQ(alone.moves_by_link[BALLAST_LINK_REMOTE], 0) << "without a topology all ranks are on one node";
+  EXPECT_EQ(alone.moves_by_link[BALLAST_LINK_REMOTE], 0)
+      << "without a topology all ranks are on one node";
   q.request.topology = pairs.get();
   const ballast_plan_summary spread = summary_of(q.make());
   EXPECT_GT(spread.moves_by_link[BALLAST_LINK_REMOTE], 0);
@@ -267,29 +283,43 @@ TEST(api_plan, fields_out_of_range_are_named) {
   };
   EXPECT_EQ(refused([](auto&) {}), "accepted");
   EXPECT_EQ(refused([](auto& q) { q.request.layers = 0; }), "layers is 0, expected 1 to 4096");
-  EXPECT_EQ(refused([](auto& q) { q.request.layers = 4097; }), "layers is 4097, expected 1 to 4096");
+  EXPECT_EQ(refused([](auto& q) { q.request.layers = 4097; }),
+            "layers is 4097, expected 1 to 4096");
   EXPECT_EQ(refused([](auto& q) { q.request.experts = -3; }), "experts is -3, expected 1 to 65536");
-  EXPECT_EQ(refused([](auto& q) { q.request.experts = 65537; }), "experts is 65537, expected 1 to 65536");
+  EXPECT_EQ(refused([](auto& q) { q.request.experts = 65537; }),
+            "experts is 65537, expected 1 to 65536");
   EXPECT_EQ(refused([](auto& q) { q.request.ranks = 0; }), "ranks is 0, expected 1 to 16384");
-  EXPECT_EQ(refused([](auto& q) { q.request.ranks = 16385; }), "ranks is 16385, expected 1 to 16384");
-  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 0; }), "slots_per_rank is 0, expected 1 to 1024");
-  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 1025; }), "slots_per_rank is 1025, expected 1 to 1024");
+  EXPECT_EQ(refused([](auto& q) { q.request.ranks = 16385; }),
+            "ranks is 16385, expected 1 to 16384");
+  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 0; }),
+            "slots_per_rank is 0, expected 1 to 1024");
+  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 1025; }),
+            "slots_per_rank is 1025, expected 1 to 1024");
   EXPECT_EQ(refused([](auto& q) { q.request.groups = 0; }), "groups is 0, expected 1 to 8");
   EXPECT_EQ(refused([](auto& q) { q.request.groups = 9; }), "groups is 9, expected 1 to 8");
   EXPECT_EQ(refused([](auto& q) { q.request.threads = 0; }), "threads is 0, expected 1 to 256");
   EXPECT_EQ(refused([](auto& q) { q.request.threads = 257; }), "threads is 257, expected 1 to 256");
-  EXPECT_EQ(refused([](auto& q) { q.request.max_moves = -2; }), "max_moves is -2, expected -1 to 4611686018427387904");
+  EXPECT_EQ(refused([](auto& q) { q.request.max_moves = -2; }),
+            "max_moves is -2, expected -1 to 4611686018427387904");
   EXPECT_EQ(refused([](auto& q) { q.request.max_bytes = past_many; }),
             "max_bytes is 4611686018427387905, expected -1 to 4611686018427387904");
-  EXPECT_EQ(refused([](auto& q) { q.request.expert_bytes = -1; }), "expert_bytes is -1, expected 0 to 70368744177664");
-  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 1; }), "slots_per_rank 1 on 4 ranks are 4 slots, fewer than 8 experts");
+  EXPECT_EQ(refused([](auto& q) { q.request.expert_bytes = -1; }),
+            "expert_bytes is -1, expected 0 to 70368744177664");
+  EXPECT_EQ(refused([](auto& q) { q.request.slots_per_rank = 1; }),
+            "slots_per_rank 1 on 4 ranks are 4 slots, fewer than 8 experts");
   EXPECT_EQ(refused([](auto& q) { q.request.loads = nullptr; }), "loads is NULL");
   EXPECT_EQ(refused([](auto& q) { q.request.policy = "best"; }), "policy: best is unknown");
   EXPECT_EQ(refused([](auto& q) { q.loads[9] = -1; }), "loads: layer 1 expert 1: -1 is negative");
-  EXPECT_EQ(refused([](auto& q) { q.loads[9] = past_many; }), "loads: layer 1 expert 1: 4611686018427387905 is above 2^62");
-  EXPECT_EQ(refused([](auto& q) { q.loads[8] = q.loads[9] = std::int64_t{1} << 61; q.loads[10] = 1 ; }).find("loads: layer 1 expert"), 0u);
+  EXPECT_EQ(refused([](auto& q) { q.loads[9] = past_many; }),
+            "loads: layer 1 expert 1: 4611686018427387905 is above 2^62");
+  EXPECT_EQ(refused([](auto& q) {
+              q.loads[8] = q.loads[9] = std::int64_t{1} << 61;
+              q.loads[10] = 1;
+            }).find("loads: layer 1 expert"),
+            0u);
   const topology_handle three = nodes_of(3, 1);
-  EXPECT_EQ(refused([&](auto& q) { q.request.topology = three.get(); }), "topology has 3 ranks, the request 4");
+  EXPECT_EQ(refused([&](auto& q) { q.request.topology = three.get(); }),
+            "topology has 3 ranks, the request 4");
 }
 
 TEST(api_plan, placements_and_shares_are_refused_by_layer_and_slot) {
@@ -335,14 +365,18 @@ TEST(api_plan, null_and_structs_of_unknown_size_are_refused) {
   EXPECT_STREQ(ballast_last_error(), "plan is NULL");
   EXPECT_EQ(ballast_plan_summarise(plan.get(), nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_STREQ(ballast_last_error(), "summary is NULL");
-  EXPECT_EQ(ballast_plan_summarise(plan.get(), &summary), BALLAST_ERROR_INVALID_ARGUMENT) << "struct_size is 0";
+  EXPECT_EQ(ballast_plan_summarise(plan.get(), &summary), BALLAST_ERROR_INVALID_ARGUMENT)
+      << "struct_size is 0";
   EXPECT_EQ(ballast_plan_layer_summary(nullptr, 0, &layer), BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(ballast_plan_layer_summary(plan.get(), 0, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
-  EXPECT_EQ(ballast_plan_layer_summary(plan.get(), 0, &layer), BALLAST_ERROR_INVALID_ARGUMENT) << "struct_size is 0";
+  EXPECT_EQ(ballast_plan_layer_summary(plan.get(), 0, &layer), BALLAST_ERROR_INVALID_ARGUMENT)
+      << "struct_size is 0";
   layer.struct_size = sizeof(layer);
   for (const int wrong : {-1, 1}) {
-    EXPECT_EQ(ballast_plan_layer_summary(plan.get(), wrong, &layer), BALLAST_ERROR_INVALID_ARGUMENT);
-    EXPECT_EQ(std::string(ballast_last_error()), "layer " + std::to_string(wrong) + " is not in 0..0");
+    EXPECT_EQ(ballast_plan_layer_summary(plan.get(), wrong, &layer),
+              BALLAST_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(std::string(ballast_last_error()),
+              "layer " + std::to_string(wrong) + " is not in 0..0");
   }
   EXPECT_EQ(summary.moves + layer.moves, 154);
   EXPECT_EQ(ballast_plan_placement(nullptr, nullptr, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);

@@ -1,4 +1,5 @@
-// The C interface of topologies: imitated clusters against what their XML says, and the real machine read by all ranks.
+// The C interface of topologies: imitated clusters against what their XML says, and the real
+// machine read by all ranks.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -19,23 +20,28 @@ using topology_handle = std::unique_ptr<ballast_topology, topology_deleter>;
 
 topology_handle imitate(int ranks, int ranks_per_node, const char* source = nullptr) {
   ballast_topology* made = nullptr;
-  EXPECT_EQ(ballast_topology_imitate(ranks, ranks_per_node, source, &made), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(ballast_topology_imitate(ranks, ranks_per_node, source, &made), BALLAST_OK)
+      << ballast_last_error();
   return topology_handle(made);
 }
 
-std::string xml(const char* name) { return std::string(BALLAST_TEST_DATA_DIR "/topologies/") + name; }
+std::string xml(const char* name) {
+  return std::string(BALLAST_TEST_DATA_DIR "/topologies/") + name;
+}
 
 ballast_rank_place place_of(const topology_handle& topology, int rank) {
   ballast_rank_place place = {};
   place.struct_size = sizeof(place);
-  EXPECT_EQ(ballast_topology_place(topology.get(), rank, &place), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(ballast_topology_place(topology.get(), rank, &place), BALLAST_OK)
+      << ballast_last_error();
   EXPECT_EQ(place.struct_size, sizeof(place));
   return place;
 }
 
 std::int32_t link_of(const topology_handle& topology, int from, int to) {
   std::int32_t link = -1;
-  EXPECT_EQ(ballast_topology_link(topology.get(), from, to, &link), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(ballast_topology_link(topology.get(), from, to, &link), BALLAST_OK)
+      << ballast_last_error();
   return link;
 }
 
@@ -142,14 +148,16 @@ TEST(api_topology, bad_arguments_are_named_and_nothing_is_written) {
   auto* const marker = reinterpret_cast<ballast_topology*>(&counts_of);
   ballast_topology* made = marker;
   const auto refused = [&](int ranks, int ranks_per_node, const char* source) {
-    EXPECT_EQ(ballast_topology_imitate(ranks, ranks_per_node, source, &made), BALLAST_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(ballast_topology_imitate(ranks, ranks_per_node, source, &made),
+              BALLAST_ERROR_INVALID_ARGUMENT);
     EXPECT_EQ(made, marker);
     return std::string(ballast_last_error());
   };
   EXPECT_EQ(refused(0, 1, nullptr), "ranks is 0, expected 1 to 16384");
   EXPECT_EQ(refused(-5, 1, nullptr), "ranks is -5, expected 1 to 16384");
   EXPECT_EQ(refused(16385, 1, nullptr), "ranks is 16385, expected 1 to 16384");
-  EXPECT_EQ(refused(std::numeric_limits<std::int32_t>::max(), 1, nullptr), "ranks is 2147483647, expected 1 to 16384");
+  EXPECT_EQ(refused(std::numeric_limits<std::int32_t>::max(), 1, nullptr),
+            "ranks is 2147483647, expected 1 to 16384");
   EXPECT_EQ(refused(4, 0, nullptr), "ranks_per_node is 0, expected 1 or more");
   EXPECT_EQ(refused(4, 0, "pack:1 core:1 pu:1"), "ranks_per_node is 0, expected 1 or more");
   EXPECT_NE(refused(4, 2, "/no/such/file.xml").find("/no/such/file.xml"), std::string::npos);
@@ -188,7 +196,8 @@ TEST(api_topology, wrong_reads_are_named_and_nothing_is_written) {
   EXPECT_STREQ(ballast_last_error(), "ns_per_mib is NULL");
   EXPECT_EQ(link, 9);
   EXPECT_EQ(ballast_topology_counts(t.get(), nullptr, nullptr, nullptr), BALLAST_OK);
-  EXPECT_EQ(ballast_topology_counts(nullptr, &link, nullptr, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(ballast_topology_counts(nullptr, &link, nullptr, nullptr),
+            BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(ballast_topology_place(nullptr, 0, &place), BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(ballast_topology_link(nullptr, 0, 0, &link), BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(ballast_topology_costs(nullptr, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
@@ -205,7 +214,8 @@ int ranks_of_world() {
 
 topology_handle discover(const char* source, int ranks_per_node) {
   ballast_topology* made = nullptr;
-  EXPECT_EQ(ballast_topology_create(MPI_COMM_WORLD, source, ranks_per_node, &made), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(ballast_topology_create(MPI_COMM_WORLD, source, ranks_per_node, &made), BALLAST_OK)
+      << ballast_last_error();
   return topology_handle(made);
 }
 
@@ -229,7 +239,8 @@ TEST(api_topology, gathered_map_of_a_file_is_the_imitated_one) {
     for (int rank = 0; rank < ranks_of_world(); ++rank) {
       const ballast_rank_place a = place_of(gathered, rank);
       const ballast_rank_place b = place_of(imitated, rank);
-      EXPECT_EQ(std::memcmp(&a, &b, sizeof(a)), 0) << "rank " << rank << ", " << per_node << " per node";
+      EXPECT_EQ(std::memcmp(&a, &b, sizeof(a)), 0)
+          << "rank " << rank << ", " << per_node << " per node";
     }
   }
 }
@@ -239,18 +250,25 @@ TEST(api_topology, unreadable_source_on_one_rank_fails_all_ranks_alike) {
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   const int last = ranks_of_world() - 1;
   ballast_topology* made = nullptr;
-  EXPECT_EQ(ballast_topology_create(MPI_COMM_WORLD, rank == last ? "/no/such/file.xml" : "", 0, &made), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(
+      ballast_topology_create(MPI_COMM_WORLD, rank == last ? "/no/such/file.xml" : "", 0, &made),
+      BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(made, nullptr);
-  EXPECT_EQ(std::string(ballast_last_error()).find("rank " + std::to_string(last) + ": topology '/no/such/file.xml'"), 0u) << ballast_last_error();
+  EXPECT_EQ(std::string(ballast_last_error())
+                .find("rank " + std::to_string(last) + ": topology '/no/such/file.xml'"),
+            0u)
+      << ballast_last_error();
   EXPECT_EQ(ballast_topology_create(MPI_COMM_WORLD, "", -1, &made), BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_STREQ(ballast_last_error(), "rank 0: ranks_per_node is -1, expected 0 or more");
 }
 
 TEST(api_topology, invalid_communicator_is_a_status_and_not_the_end) {
   ballast_topology* made = nullptr;
-  EXPECT_EQ(ballast_topology_create(MPI_COMM_NULL, nullptr, 0, &made), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(ballast_topology_create(MPI_COMM_NULL, nullptr, 0, &made),
+            BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_STREQ(ballast_last_error(), "comm is MPI_COMM_NULL");
-  EXPECT_EQ(ballast_topology_create(MPI_COMM_SELF, nullptr, 0, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(ballast_topology_create(MPI_COMM_SELF, nullptr, 0, nullptr),
+            BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(made, nullptr);
 }
 

@@ -44,10 +44,14 @@ TEST(expert_memory, bad_tensors_are_refused_by_layer_and_tensor) {
   constexpr auto huge = std::numeric_limits<std::size_t>::max();
   EXPECT_EQ(refusal({{at(0), 8, 8}, {nullptr, 8, 8}}), "layer 7, tensor 1: base is NULL");
   EXPECT_EQ(refusal({{at(0), 0, 8}}), "layer 7, tensor 0: row_bytes is 0");
-  EXPECT_EQ(refusal({{at(0), 8, 7}}), "layer 7, tensor 0: row_stride 7 is less than row_bytes 8: rows would overlap");
-  EXPECT_EQ(refusal({{at(0), 8, 0}}), "layer 7, tensor 0: row_stride 0 is less than row_bytes 8: rows would overlap");
-  EXPECT_EQ(refusal({{at(0), 8, huge}}), "layer 7, tensor 0: 3 rows of stride 18446744073709551615 do not fit an address space");
-  EXPECT_EQ(refusal({{at(0), 8, huge / 2}}), "layer 7, tensor 0: 3 rows of stride 9223372036854775807 do not fit an address space");
+  EXPECT_EQ(refusal({{at(0), 8, 7}}),
+            "layer 7, tensor 0: row_stride 7 is less than row_bytes 8: rows would overlap");
+  EXPECT_EQ(refusal({{at(0), 8, 0}}),
+            "layer 7, tensor 0: row_stride 0 is less than row_bytes 8: rows would overlap");
+  EXPECT_EQ(refusal({{at(0), 8, huge}}),
+            "layer 7, tensor 0: 3 rows of stride 18446744073709551615 do not fit an address space");
+  EXPECT_EQ(refusal({{at(0), 8, huge / 2}}),
+            "layer 7, tensor 0: 3 rows of stride 9223372036854775807 do not fit an address space");
   EXPECT_EQ(refusal({}), "layer 7: 0 tensors, 1 to 64 are possible");
   std::vector<ballast_tensor> many;
   for (std::size_t t = 0; t < 65; ++t) many.push_back({at(32 * t), 4, 4});
@@ -59,8 +63,9 @@ TEST(expert_memory, bad_tensors_are_refused_by_layer_and_tensor) {
 TEST(expert_memory, experts_too_large_to_count_are_refused) {
   constexpr std::size_t tib64 = std::size_t{1} << 46;
   EXPECT_EQ(refusal({{at(0), tib64, tib64}}), "accepted");
-  EXPECT_EQ(refusal({{at(0), tib64 + 1, tib64 + 1}}),
-            "layer 7, tensor 0: row_bytes 70368744177665 brings an expert above 70368744177664 bytes");
+  EXPECT_EQ(
+      refusal({{at(0), tib64 + 1, tib64 + 1}}),
+      "layer 7, tensor 0: row_bytes 70368744177665 brings an expert above 70368744177664 bytes");
   EXPECT_EQ(refusal({{at(0), tib64, tib64}, {at(0) + 3 * tib64, 1, 1}}),
             "layer 7, tensor 1: row_bytes 1 brings an expert above 70368744177664 bytes");
 }
@@ -79,19 +84,24 @@ TEST(expert_memory, layers_out_of_range_and_registered_twice_are_refused) {
 }
 
 TEST(expert_memory, tensors_whose_rows_overlap_are_refused) {
-  EXPECT_EQ(refusal({{at(0), 8, 8}, {at(0), 8, 8}}), "layer 7, tensor 1: rows overlap with tensor 0");
-  EXPECT_EQ(refusal({{at(0), 8, 8}, {at(23), 8, 8}}), "layer 7, tensor 1: rows overlap with tensor 0");
+  EXPECT_EQ(refusal({{at(0), 8, 8}, {at(0), 8, 8}}),
+            "layer 7, tensor 1: rows overlap with tensor 0");
+  EXPECT_EQ(refusal({{at(0), 8, 8}, {at(23), 8, 8}}),
+            "layer 7, tensor 1: rows overlap with tensor 0");
   EXPECT_EQ(refusal({{at(0), 8, 8}, {at(24), 8, 8}}), "accepted");
-  EXPECT_EQ(refusal({{at(100), 8, 8}, {at(500), 8, 8}, {at(510), 1, 1}}), "layer 7, tensor 2: rows overlap with tensor 1");
+  EXPECT_EQ(refusal({{at(100), 8, 8}, {at(500), 8, 8}, {at(510), 1, 1}}),
+            "layer 7, tensor 2: rows overlap with tensor 1");
 }
 
 TEST(expert_memory, interleaved_tensors_are_accepted_as_long_as_their_rows_are_apart) {
   // One allocation of [row][weights 24 | scales 8].
   EXPECT_EQ(refusal({{at(0), 24, 32}, {at(24), 8, 32}}), "accepted");
   EXPECT_EQ(refusal({{at(24), 8, 32}, {at(0), 24, 32}}), "accepted");
-  EXPECT_EQ(refusal({{at(0), 25, 32}, {at(24), 8, 32}}), "layer 7, tensor 1: rows overlap with tensor 0");
+  EXPECT_EQ(refusal({{at(0), 25, 32}, {at(24), 8, 32}}),
+            "layer 7, tensor 1: rows overlap with tensor 0");
   // Different strides that meet in the last row only.
-  EXPECT_EQ(refusal({{at(0), 4, 40}, {at(44), 4, 18}}), "layer 7, tensor 1: rows overlap with tensor 0");
+  EXPECT_EQ(refusal({{at(0), 4, 40}, {at(44), 4, 18}}),
+            "layer 7, tensor 1: rows overlap with tensor 0");
   EXPECT_EQ(refusal({{at(0), 4, 40}, {at(44), 4, 20}}), "accepted");
 }
 
@@ -117,7 +127,8 @@ TEST(expert_memory, overlap_is_what_marking_every_byte_says) {
 TEST(expert_memory, sizes_are_added_up_over_tensors_and_layers) {
   expert_memory memory(2, 4, rows);
   memory.register_layer(0, std::vector<ballast_tensor>{{at(0), 24, 32}, {at(24), 7, 32}});
-  memory.register_layer(1, std::vector<ballast_tensor>{{at(200), 5, 5}, {at(300), 1, 1}, {at(400), 3, 9}});
+  memory.register_layer(
+      1, std::vector<ballast_tensor>{{at(200), 5, 5}, {at(300), 1, 1}, {at(400), 3, 9}});
   EXPECT_EQ(memory.expert_bytes(0), 31);
   EXPECT_EQ(memory.expert_bytes(1), 9);
   EXPECT_EQ(memory.expert_bytes_max(), 31);
@@ -154,7 +165,8 @@ TEST(expert_memory, staging_rows_are_apart_and_hold_a_whole_expert_of_any_layer)
           std::byte* begin = memory.address(layer, t, {row, half});
           for (std::size_t b = 0; b < memory.tensor_bytes(layer, t); ++b) {
             begin[b] = std::byte{1};  // the sanitizer sees what is outside
-            ASSERT_TRUE(used.insert(begin + b).second) << "half " << half << ", row " << row << ", tensor " << t;
+            ASSERT_TRUE(used.insert(begin + b).second)
+                << "half " << half << ", row " << row << ", tensor " << t;
           }
         }
       }
@@ -200,7 +212,8 @@ TEST(expert_memory, staging_that_cannot_be_allocated_is_refused_with_its_size) {
   GTEST_SKIP() << "AddressSanitizer ends the program instead of throwing std::bad_alloc";
 #endif
   expert_memory memory(1, 4, rows);
-  memory.register_layer(0, std::vector<ballast_tensor>{{at(0), std::size_t{1} << 46, std::size_t{1} << 46}});
+  memory.register_layer(
+      0, std::vector<ballast_tensor>{{at(0), std::size_t{1} << 46, std::size_t{1} << 46}});
   try {
     memory.allocate_staging(1024);
     FAIL() << "2^57 bytes were allocated";

@@ -1,4 +1,5 @@
-// The C boundary: every exception becomes its status, and its text is kept for the thread that met it.
+// The C boundary: every exception becomes its status, and its text is kept for the thread that met
+// it.
 #include "runtime/guard.hpp"
 
 #include <gtest/gtest.h>
@@ -27,7 +28,8 @@ TEST(guard, exceptions_become_statuses_with_their_text) {
   EXPECT_EQ(status_of(std::bad_alloc()), BALLAST_ERROR_MEMORY);
   EXPECT_STREQ(last_error_text(), "out of memory");
   EXPECT_EQ(status_of(std::length_error("vector::reserve")), BALLAST_ERROR_MEMORY);
-  EXPECT_EQ(status_of(std::system_error(EAGAIN, std::generic_category(), "thread")), BALLAST_ERROR_SYSTEM);
+  EXPECT_EQ(status_of(std::system_error(EAGAIN, std::generic_category(), "thread")),
+            BALLAST_ERROR_SYSTEM);
   EXPECT_NE(std::string(last_error_text()).find("thread"), std::string::npos);
   EXPECT_EQ(status_of(std::logic_error("impossible")), BALLAST_ERROR_INTERNAL);
   EXPECT_STREQ(last_error_text(), "impossible");
@@ -40,7 +42,8 @@ TEST(guard, success_is_ok) {
 }
 
 TEST(guard, texts_longer_than_the_buffer_are_cut) {
-  EXPECT_EQ(status_of(std::invalid_argument(std::string(5000, 'x'))), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_EQ(status_of(std::invalid_argument(std::string(5000, 'x'))),
+            BALLAST_ERROR_INVALID_ARGUMENT);
   EXPECT_EQ(std::string(last_error_text()), std::string(1023, 'x'));
 }
 
@@ -63,13 +66,16 @@ TEST(guard, null_arguments_are_named) {
 }
 
 TEST(guard, struct_sizes_of_known_versions_pass) {
-  for (const std::size_t size : {16u, 20u, 24u}) EXPECT_NO_THROW(require_struct_size(size, 16, 24, "config")) << size;
-  for (const std::size_t size : {0u, 15u, 25u, 4000000000u}) EXPECT_THROW(require_struct_size(size, 16, 24, "config"), error) << size;
+  for (const std::size_t size : {16u, 20u, 24u})
+    EXPECT_NO_THROW(require_struct_size(size, 16, 24, "config")) << size;
+  for (const std::size_t size : {0u, 15u, 25u, 4000000000u})
+    EXPECT_THROW(require_struct_size(size, 16, 24, "config"), error) << size;
 }
 
 TEST(guard, failed_mpi_calls_are_named) {
   EXPECT_NO_THROW(check_mpi(MPI_SUCCESS, "MPI_Send(a, b)"));
-  EXPECT_EQ(guard([] { fail_expectation("x > 0", "x is positive", "/some/where/file.cpp", 12); }), BALLAST_ERROR_INTERNAL);
+  EXPECT_EQ(guard([] { fail_expectation("x > 0", "x is positive", "/some/where/file.cpp", 12); }),
+            BALLAST_ERROR_INTERNAL);
   EXPECT_STREQ(last_error_text(), "x is positive (x > 0 does not hold, file.cpp:12)");
 }
 

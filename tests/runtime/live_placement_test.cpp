@@ -1,5 +1,5 @@
-// The live placement and its routing tables against tables built naively from the placement, through random changes as
-// batches make them.
+// The live placement and its routing tables against tables built naively from the placement,
+// through random changes as batches make them.
 #include "runtime/live_placement.hpp"
 
 #include <gtest/gtest.h>
@@ -73,8 +73,10 @@ TEST(live_placement, tables_follow_every_change_of_a_layer_and_only_of_that_laye
       if (leaving != no_expert && live.replicas(0, leaving) == 1) continue;
       live.set_expert(0, slot, static_cast<int>(random() % (experts + 1)) - 1);
       live.refresh(0, target, false);
-      expect_tables_match(live, 0, "seed " + std::to_string(seed) + ", change " + std::to_string(change));
-      ASSERT_TRUE(std::ranges::equal(live.current().experts_of(1), before.experts_of(1))) << "seed " << seed;
+      expect_tables_match(live, 0,
+                          "seed " + std::to_string(seed) + ", change " + std::to_string(change));
+      ASSERT_TRUE(std::ranges::equal(live.current().experts_of(1), before.experts_of(1)))
+          << "seed " << seed;
       expect_tables_match(live, 1, "the other layer");
     }
   }
@@ -91,7 +93,8 @@ TEST(live_placement, shares_on_arrival_are_those_of_the_target) {
   while (lists.first_replica[expert + 1] - lists.first_replica[expert] < 2) ++expert;
   target.shares_of(0)[lists.slot_of_replica[lists.first_replica[expert]]] += 1000;
   target.shares_of(0)[lists.slot_of_replica[lists.first_replica[expert] + 1]] -= 1000;
-  for (int slot = 0; slot < target.slots(); ++slot) live.set_expert(0, slot, target.experts_of(0)[slot]);
+  for (int slot = 0; slot < target.slots(); ++slot)
+    live.set_expert(0, slot, target.experts_of(0)[slot]);
   live.refresh(0, target, true);
   EXPECT_TRUE(std::ranges::equal(live.current().shares_of(0), target.shares_of(0)));
   expect_tables_match(live, 0, "arrived");

@@ -1,4 +1,5 @@
-// The load window against a naive model that remembers every step's load, driven as the balancer drives it.
+// The load window against a naive model that remembers every step's load, driven as the balancer
+// drives it.
 #include "runtime/load_window.hpp"
 
 #include <gtest/gtest.h>
@@ -16,8 +17,8 @@ std::vector<std::int64_t> summed(const load_window& window, std::size_t cells) {
 }
 
 // What the trigger after step `last` must see: the loads of the last `reach` steps.
-std::vector<std::int64_t> last_steps(const std::vector<std::vector<std::int64_t>>& loads, std::int64_t last, std::int64_t reach,
-                                     std::size_t cells) {
+std::vector<std::int64_t> last_steps(const std::vector<std::vector<std::int64_t>>& loads,
+                                     std::int64_t last, std::int64_t reach, std::size_t cells) {
   std::vector<std::int64_t> sums(cells, 0);
   for (std::int64_t step = std::max<std::int64_t>(0, last - reach + 1); step <= last; ++step) {
     for (std::size_t i = 0; i < cells; ++i) sums[i] += loads[step][i];
@@ -37,7 +38,8 @@ void check_against_model(std::int64_t interval, std::int64_t window_steps) {
     loads.emplace_back(cells);
     for (std::int64_t& load : loads.back()) load = static_cast<std::int64_t>(random() % 1000);
     const bool due = interval - step % interval <= reach;
-    ASSERT_EQ(window.listens_at(step), due) << "interval " << interval << ", window " << window_steps << ", step " << step;
+    ASSERT_EQ(window.listens_at(step), due)
+        << "interval " << interval << ", window " << window_steps << ", step " << step;
     if (window.listens_at(step)) {
       for (std::size_t i = 0; i < cells; ++i) window.current()[i] += loads.back()[i];
     }
@@ -50,13 +52,15 @@ void check_against_model(std::int64_t interval, std::int64_t window_steps) {
 
 TEST(load_window, sums_the_last_steps_for_windows_shorter_equal_and_longer_than_the_interval) {
   for (const std::int64_t interval : {1, 2, 3, 7, 10}) {
-    for (std::int64_t window = 1; window <= 4 * interval + 1; ++window) check_against_model(interval, window);
+    for (std::int64_t window = 1; window <= 4 * interval + 1; ++window)
+      check_against_model(interval, window);
   }
 }
 
 TEST(load_window, short_window_listens_only_just_before_the_trigger) {
   const load_window window(1, 100, 3);
-  for (std::int64_t step = 0; step < 1000; ++step) EXPECT_EQ(window.listens_at(step), step % 100 >= 97) << step;
+  for (std::int64_t step = 0; step < 1000; ++step)
+    EXPECT_EQ(window.listens_at(step), step % 100 >= 97) << step;
 }
 
 TEST(load_window, new_window_is_all_zero_and_its_buckets_have_the_size_asked_for) {

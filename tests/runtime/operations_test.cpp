@@ -1,4 +1,5 @@
-// A rank's part of a schedule: over all ranks every move is done exactly once on each side, in the same order.
+// A rank's part of a schedule: over all ranks every move is done exactly once on each side, in the
+// same order.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -43,7 +44,8 @@ TEST_P(operations_of_random_schedules, every_move_is_sent_once_and_received_once
         const scheduled_move& move = all.moves[o.move];
         ++done[{o.move, o.kind}];
         ASSERT_EQ(o.round, move.round) << "seed " << seed;
-        ASSERT_EQ(o.kind == operation_kind::copy, move.source_rank == move.target_rank) << "seed " << seed;
+        ASSERT_EQ(o.kind == operation_kind::copy, move.source_rank == move.target_rank)
+            << "seed " << seed;
         const bool sends = o.kind != operation_kind::receive;
         ASSERT_EQ(sends ? move.source_rank : move.target_rank, rank) << "seed " << seed;
         ASSERT_EQ(o.peer, sends ? move.target_rank : move.source_rank) << "seed " << seed;
@@ -75,7 +77,8 @@ TEST_P(operations_of_random_schedules, order_is_by_batch_then_round_then_move) {
           ASSERT_LT(o.move, all.batches[b].first_move + all.batches[b].move_count);
           if (i == mine.first_of_batch[b]) continue;
           const rank_operation& before = mine.operations[i - 1];
-          ASSERT_TRUE(before.round < o.round || (before.round == o.round && before.move < o.move)) << "seed " << seed;
+          ASSERT_TRUE(before.round < o.round || (before.round == o.round && before.move < o.move))
+              << "seed " << seed;
         }
       }
     }

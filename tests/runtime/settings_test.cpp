@@ -1,5 +1,5 @@
-// Reading a configuration: every field out of range is refused with its name and value, what is left out has its
-// default, and placements and drills are checked.
+// Reading a configuration: every field out of range is refused with its name and value, what is
+// left out has its default, and placements and drills are checked.
 #include "runtime/settings.hpp"
 
 #include <gtest/gtest.h>
@@ -64,27 +64,43 @@ TEST(settings, fields_out_of_range_are_named_with_their_value) {
       {[](auto& c) { c.consensus_lag = 0; }, "consensus_lag is 0, expected 1 to 16"},
       {[](auto& c) { c.consensus_lag = 17; }, "consensus_lag is 17, expected 1 to 16"},
       {[](auto& c) { c.interval = 0; }, "interval is 0, expected 1 to 4611686018427387904"},
-      {[](auto& c) { c.interval = past_many; }, "interval is 4611686018427387905, expected 1 to 4611686018427387904"},
+      {[](auto& c) { c.interval = past_many; },
+       "interval is 4611686018427387905, expected 1 to 4611686018427387904"},
       {[](auto& c) { c.window = -1; }, "window is -1, expected 0 to 4611686018427387904"},
-      {[](auto& c) { c.interval = 2; c.window = 2 * 4097; }, "window is 8194, expected at most 4096 intervals"},
-      {[](auto& c) { c.balance_min_permille = -1; }, "balance_min_permille is -1, expected 0 to 1000"},
-      {[](auto& c) { c.balance_min_permille = 1001; }, "balance_min_permille is 1001, expected 0 to 1000"},
+      {[](auto& c) {
+         c.interval = 2;
+         c.window = 2 * 4097;
+       },
+       "window is 8194, expected at most 4096 intervals"},
+      {[](auto& c) { c.balance_min_permille = -1; },
+       "balance_min_permille is -1, expected 0 to 1000"},
+      {[](auto& c) { c.balance_min_permille = 1001; },
+       "balance_min_permille is 1001, expected 0 to 1000"},
       {[](auto& c) { c.gain_min_permille = -1; }, "gain_min_permille is -1, expected 0 to 1000"},
-      {[](auto& c) { c.gain_min_permille = 1001; }, "gain_min_permille is 1001, expected 0 to 1000"},
+      {[](auto& c) { c.gain_min_permille = 1001; },
+       "gain_min_permille is 1001, expected 0 to 1000"},
       {[](auto& c) { c.max_moves = -2; }, "max_moves is -2, expected -1 to 4611686018427387904"},
       {[](auto& c) { c.max_bytes = -2; }, "max_bytes is -2, expected -1 to 4611686018427387904"},
       {[](auto& c) { c.staging_experts = 0; }, "staging_experts is 0, expected 1 to 1024"},
       {[](auto& c) { c.receives_per_batch = 0; }, "receives_per_batch is 0, expected 1 to 4096"},
-      {[](auto& c) { c.bytes_per_step = -1; }, "bytes_per_step is -1, expected 0 to 4611686018427387904"},
+      {[](auto& c) { c.bytes_per_step = -1; },
+       "bytes_per_step is -1, expected 0 to 4611686018427387904"},
       {[](auto& c) { c.planner_threads = 0; }, "planner_threads is 0, expected 1 to 256"},
       {[](auto& c) { c.planner_threads = 257; }, "planner_threads is 257, expected 1 to 256"},
-      {[](auto& c) { c.deadline_seconds = 0.05; }, "deadline_seconds is 0.05, expected 0.1 to 1000000"},
-      {[](auto& c) { c.deadline_seconds = std::nan(""); }, "deadline_seconds is nan, expected 0.1 to 1000000"},
-      {[](auto& c) { c.deadline_seconds = INFINITY; }, "deadline_seconds is inf, expected 0.1 to 1000000"},
-      {[](auto& c) { c.experts = 9; }, "slots_per_rank 2 on 4 ranks are 8 slots, fewer than 9 experts"},
+      {[](auto& c) { c.deadline_seconds = 0.05; },
+       "deadline_seconds is 0.05, expected 0.1 to 1000000"},
+      {[](auto& c) { c.deadline_seconds = std::nan(""); },
+       "deadline_seconds is nan, expected 0.1 to 1000000"},
+      {[](auto& c) { c.deadline_seconds = INFINITY; },
+       "deadline_seconds is inf, expected 0.1 to 1000000"},
+      {[](auto& c) { c.experts = 9; },
+       "slots_per_rank 2 on 4 ranks are 8 slots, fewer than 9 experts"},
   };
   for (const auto& one : cases) EXPECT_EQ(refusal(one.make), one.text);
-  EXPECT_EQ(refusal([](auto& c) { c.policy = "greedy"; }).find("policy is greedy, expected one of static, random, "), 0u);
+  EXPECT_EQ(refusal([](auto& c) {
+              c.policy = "greedy";
+            }).find("policy is greedy, expected one of static, random, "),
+            0u);
   EXPECT_EQ(refusal([](auto&) {}, 0), "ranks is 0, expected 1 to 16384");
   EXPECT_EQ(refusal([](auto&) {}, 16385), "ranks is 16385, expected 1 to 16384");
 }
@@ -92,12 +108,27 @@ TEST(settings, fields_out_of_range_are_named_with_their_value) {
 TEST(settings, ends_of_the_ranges_are_accepted) {
   const change cases[] = {
       [](auto& c) { c.layers = 4096; },
-      [](auto& c) { c.experts = 1; c.groups = 1; },
+      [](auto& c) {
+        c.experts = 1;
+        c.groups = 1;
+      },
       [](auto& c) { c.experts = 8; },
-      [](auto& c) { c.slots_per_rank = 1024; c.spare_rows = 1024; },
-      [](auto& c) { c.interval = std::int64_t{1} << 62; c.window = c.interval; },
-      [](auto& c) { c.interval = 1; c.window = 4096; },
-      [](auto& c) { c.max_moves = 0; c.max_bytes = 0; },
+      [](auto& c) {
+        c.slots_per_rank = 1024;
+        c.spare_rows = 1024;
+      },
+      [](auto& c) {
+        c.interval = std::int64_t{1} << 62;
+        c.window = c.interval;
+      },
+      [](auto& c) {
+        c.interval = 1;
+        c.window = 4096;
+      },
+      [](auto& c) {
+        c.max_moves = 0;
+        c.max_bytes = 0;
+      },
       [](auto& c) { c.deadline_seconds = 0.1; },
       [](auto& c) { c.deadline_seconds = 1e6; },
       [](auto& c) { c.consensus_lag = 16; },
@@ -123,21 +154,24 @@ TEST(settings, spare_rows_stay_empty_after_the_slots_of_each_rank) {
   config.spare_rows = 3;
   const settings s = settings::read(config, 4);
   EXPECT_EQ(s.layout, slot_layout::uniform(4, 5));
-  for (int slot = 0; slot < 20; ++slot) EXPECT_EQ(s.initial.experts_of(1)[slot] == no_expert, slot % 5 >= 2) << slot;
+  for (int slot = 0; slot < 20; ++slot)
+    EXPECT_EQ(s.initial.experts_of(1)[slot] == no_expert, slot % 5 >= 2) << slot;
 }
 
 TEST(settings, given_placement_and_shares_are_laid_out_around_the_spare_rows) {
   ballast_config config = good_config();
   config.spare_rows = 1;
   const std::int32_t placement[] = {0, 1, 2, 3, 4, 5, 0, 1, 5, 4, 3, 2, 1, 0, -1, 5};
-  const std::int32_t shares[] = {1, 2, 65536, 65536, 65536, 65536, 65535, 65534, 5, 65536, 65536, 65536, 65536, 65536, 0, 65531};
+  const std::int32_t shares[] = {1, 2,     65536, 65536, 65536, 65536, 65535, 65534,
+                                 5, 65536, 65536, 65536, 65536, 65536, 0,     65531};
   config.placement = placement;
   config.shares = shares;
   const settings s = settings::read(config, 4);
   for (int layer = 0; layer < 2; ++layer) {
     for (int rank = 0; rank < 4; ++rank) {
       for (int row = 0; row < 2; ++row) {
-        EXPECT_EQ(s.initial.experts_of(layer)[3 * rank + row], placement[8 * layer + 2 * rank + row]);
+        EXPECT_EQ(s.initial.experts_of(layer)[3 * rank + row],
+                  placement[8 * layer + 2 * rank + row]);
         EXPECT_EQ(s.initial.shares_of(layer)[3 * rank + row], shares[8 * layer + 2 * rank + row]);
       }
       EXPECT_EQ(s.initial.experts_of(layer)[3 * rank + 2], no_expert);
@@ -175,7 +209,8 @@ TEST(settings, bad_shares_are_refused) {
   shares[0] = 32768;
   shares[7] = 1;
   EXPECT_EQ(refusal(given), "placement: layer 0 slot 7: share 1 of an empty slot is not 0");
-  EXPECT_EQ(refusal([&](auto& c) { c.shares = shares; }), "shares is given, expected no shares without a placement");
+  EXPECT_EQ(refusal([&](auto& c) { c.shares = shares; }),
+            "shares is given, expected no shares without a placement");
 }
 
 TEST(settings, two_replicas_on_a_rank_need_compatible) {
@@ -185,7 +220,11 @@ TEST(settings, two_replicas_on_a_rank_need_compatible) {
     c.placement = placement;
   };
   EXPECT_EQ(refusal(given), "placement: layer 0 slot 1: expert 0 is twice on rank 0");
-  EXPECT_EQ(refusal([&](auto& c) { given(c); c.compatible = 1; }), "accepted");
+  EXPECT_EQ(refusal([&](auto& c) {
+              given(c);
+              c.compatible = 1;
+            }),
+            "accepted");
 }
 
 TEST(settings, drills_are_read) {
@@ -210,32 +249,47 @@ TEST(settings, drills_are_read) {
 }
 
 TEST(settings, bad_drills_are_refused_with_their_text) {
-  for (const char* text : {"", "digest", "digest:", "digest:0", "digest:0:", "digest::0", "none:0:0", "fire:0:0", "digest:-1:0",
-                           "digest:0:-1", "digest:0:0:0", "digest:x:0", "digest:0:1e3", " digest:0:0", "digest:0:0 ",
-                           "digest:99999999999:0", "digest:0:99999999999999999999"}) {
-    EXPECT_EQ(refusal([&](auto& c) { c.drill = text; }),
-              std::string("drill is ") + text + ", expected KIND:RANK:EPOCH with KIND one of digest, checksum, source, error, stall");
+  for (const char* text :
+       {"", "digest", "digest:", "digest:0", "digest:0:", "digest::0", "none:0:0", "fire:0:0",
+        "digest:-1:0", "digest:0:-1", "digest:0:0:0", "digest:x:0", "digest:0:1e3", " digest:0:0",
+        "digest:0:0 ", "digest:99999999999:0", "digest:0:99999999999999999999"}) {
+    EXPECT_EQ(
+        refusal([&](auto& c) { c.drill = text; }),
+        std::string("drill is ") + text +
+            ", expected KIND:RANK:EPOCH with KIND one of digest, checksum, source, error, stall");
   }
   EXPECT_EQ(refusal([](auto& c) { c.drill = "stall:4:0"; }), "drill rank is 4, expected 0 to 3");
 }
 
 TEST(settings, every_field_that_ranks_must_share_is_compared) {
   const change changes[] = {
-      [](auto& c) { c.layers = 3; },          [](auto& c) { c.experts = 5; },
-      [](auto& c) { c.slots_per_rank = 3; },  [](auto& c) { c.spare_rows = 1; },
-      [](auto& c) { c.groups = 2; },          [](auto& c) { c.compatible = 1; },
-      [](auto& c) { c.policy = "random"; },   [](auto& c) { c.mode = 1; },
-      [](auto& c) { c.way = 1; },             [](auto& c) { c.verify = 1; },
-      [](auto& c) { c.consensus_lag = 3; },   [](auto& c) { c.interval = 10; },
-      [](auto& c) { c.window = 7; },          [](auto& c) { c.balance_min_permille = 900; },
-      [](auto& c) { c.gain_min_permille = 6; }, [](auto& c) { c.max_moves = 4; },
-      [](auto& c) { c.max_bytes = 4; },       [](auto& c) { c.staging_experts = 3; },
-      [](auto& c) { c.receives_per_batch = 3; }, [](auto& c) { c.bytes_per_step = 3; },
-      [](auto& c) { c.seed = 2; },            [](auto& c) { c.deadline_seconds = 31; },
+      [](auto& c) { c.layers = 3; },
+      [](auto& c) { c.experts = 5; },
+      [](auto& c) { c.slots_per_rank = 3; },
+      [](auto& c) { c.spare_rows = 1; },
+      [](auto& c) { c.groups = 2; },
+      [](auto& c) { c.compatible = 1; },
+      [](auto& c) { c.policy = "random"; },
+      [](auto& c) { c.mode = 1; },
+      [](auto& c) { c.way = 1; },
+      [](auto& c) { c.verify = 1; },
+      [](auto& c) { c.consensus_lag = 3; },
+      [](auto& c) { c.interval = 10; },
+      [](auto& c) { c.window = 7; },
+      [](auto& c) { c.balance_min_permille = 900; },
+      [](auto& c) { c.gain_min_permille = 6; },
+      [](auto& c) { c.max_moves = 4; },
+      [](auto& c) { c.max_bytes = 4; },
+      [](auto& c) { c.staging_experts = 3; },
+      [](auto& c) { c.receives_per_batch = 3; },
+      [](auto& c) { c.bytes_per_step = 3; },
+      [](auto& c) { c.seed = 2; },
+      [](auto& c) { c.deadline_seconds = 31; },
   };
   const auto values = [](const ballast_config& config) {
     std::vector<std::int64_t> found;
-    for (const agreed_field& field : settings::read(config, 4).agreed_fields()) found.push_back(field.value);
+    for (const agreed_field& field : settings::read(config, 4).agreed_fields())
+      found.push_back(field.value);
     return found;
   };
   std::set<std::vector<std::int64_t>> seen = {values(good_config())};
