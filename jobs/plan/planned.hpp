@@ -1,0 +1,27 @@
+#pragma once
+// One plan of `ballast plan`: the request it answers, and what the library says of it.
+
+#include <cstdint>
+#include <memory>
+
+#include "jobs/plan/inputs.hpp"
+#include "jobs/plan/options.hpp"
+#include "runtime/ballast.h"
+
+namespace ballast {
+
+struct planned {
+  std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology{
+      nullptr, ballast_topology_destroy};
+  ballast_plan_request request;
+  std::unique_ptr<ballast_plan, decltype(&ballast_plan_destroy)> plan{nullptr,
+                                                                      ballast_plan_destroy};
+  ballast_plan_summary summary;
+};
+
+/// Plans twice: the first run touches everything once, the second is the one that is timed.
+/// `options` and `inputs` must outlive the result. Throws job_error or std::invalid_argument naming
+/// the option, field or file.
+planned make_plan(const plan_options& options, const plan_inputs& inputs);
+
+}  // namespace ballast

@@ -1,0 +1,79 @@
+#include "jobs/plan/report.hpp"
+
+#include <fmt/format.h>
+
+#include "jobs/exit_code.hpp"
+#include "jobs/output.hpp"
+#include "jobs/placement_file.hpp"
+
+namespace ballast {
+
+void print_plan(const planned& made) {
+  const ballast_plan_summary& s = made.summary;
+  fmt::print("{} layers x {} experts on {} ranks x {} slots, policy {}\n", made.request.layers,
+             made.request.experts, made.request.ranks, made.request.slots_per_rank,
+             made.request.policy);
+  fmt::print("balance {:.4f} -> {:.4f} (bound {:.4f}, gap {:.2f} %)\n", s.balance_before,
+             s.balance_after, s.balance_bound, s.gap * 100);
+  fmt::print("{} layers change, {} moves in {} batches ({} local, {} island, {} node, {} remote)\n",
+             s.layers_changed, s.moves, s.batches, s.moves_by_link[0], s.moves_by_link[1],
+             s.moves_by_link[2], s.moves_by_link[3]);
+  fmt::print("planned in {:.3f} ms, scheduled in {:.3f} ms, digest {:016x}\n", s.plan_seconds * 1e3,
+             s.schedule_seconds * 1e3, s.digest);
+}
+
+nlohmann::ordered_json plan_to_json(const planned& made) {
+  const ballast_plan_summary& s = made.summary;
+  nlohmann::ordered_json document = json_head("plan");
+  document["layers"] = made.request.layers;
+  document["experts"] = made.request.experts;
+  document["ranks"] = made.request.ranks;
+  document["slots_per_rank"] = made.request.slots_per_rank;
+  document["policy"] = made.request.policy;
+  document["digest"] = fmt::format("{:016x}", s.digest);
+  document["plan_seconds"] = s.plan_seconds;
+  document["schedule_seconds"] = s.schedule_seconds;
+  auto per_layer = nlohmann::ordered_json::array();
+  for (int layer = 0; layer < made.request.layers; ++layer) {
+    ballast_plan_layer l;
+    l.struct_size = sizeof(l);
+    check(ballast_plan_layer_summary(made.plan.get(), layer, &l));
+    per_layer.push_back({{"before", l.balance_before},
+                         {"after", l.balance_after},
+                         {"bound", l.balance_bound},
+                         {"moves", l.moves}});
+  }
+  document["balance"] = {{"before", s.balance_before},
+                         {"after", s.balance_after},
+                         {"bound", s.balance_bound},
+                         {"gap", s.gap},
+                         {"per_layer", per_layer}};
+  const auto bytes = [&](std::int64_t moves) { return moves * made.request.expert_bytes; };
+  document["moves"] = {{"count", s.moves},
+                       {"bytes", bytes(s.moves)},
+                       {"by_link",
+                        {{"local", bytes(s.moves_by_link[0])},
+                         {"island", bytes(s.moves_by_link[1])},
+                         {"node", bytes(s.moves_by_link[2])},
+                         {"remote", bytes(s.moves_by_link[3])}}}};
+  document["batches"] = s.batches;
+  return document;
+}
+
+void save_placement(const planned& made, const plan_options& options) {
+  if (options.out.empty()) return;
+  placement_file file;
+  file.layers = made.request.layers;
+  file.experts = made.request.experts;
+  file.ranks = made.request.ranks;
+  file.slots_per_rank = made.request.slots_per_rank;
+  file.model = options.model;
+  const std::size_t cells =
+      static_cast<std::size_t>(file.layers) * file.ranks * file.slots_per_rank;
+  file.experts_of_slots.resize(cells);
+  file.shares.resize(cells);
+  check(ballast_plan_placement(made.plan.get(), file.experts_of_slots.data(), file.shares.data()));
+  write_placement_file(options.out, file);
+}
+
+}  // namespace ballast

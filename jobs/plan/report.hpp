@@ -1,0 +1,18 @@
+#pragma once
+// What `ballast plan` says of one plan, as text and as JSON, and the placement it writes.
+
+#include <nlohmann/json.hpp>
+
+#include "jobs/plan/planned.hpp"
+
+namespace ballast {
+
+void print_plan(const planned& made);
+
+/// ballast.plan/1
+nlohmann::ordered_json plan_to_json(const planned& made);
+
+/// Nothing without --out. Throws job_error naming the file.
+void save_placement(const planned& made, const plan_options& options);
+
+}  // namespace ballast
