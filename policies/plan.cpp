@@ -171,6 +171,7 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
   }
   digest.absorb(request.cluster->cost_ns_per_mib);
   digest.absorb(request.loads);
+  if (!request.series.empty()) digest.absorb(request.series);
   absorb_placement(digest, *request.current);
   absorb_placement(digest, target);
   return digest.value();

@@ -22,6 +22,9 @@ struct plan_limits {
 struct plan_request {
   std::span<const std::int64_t>
       loads;  ///< [layers, experts], tokens, each in [0, 2^62], a layer's sum too
+  std::span<const std::int64_t>
+      series;  ///< [windows, layers, experts], oldest first: what `loads` were estimated from, for
+               ///< policies that look at its variation; limits as for loads. Empty: not known
   const placement* current = nullptr;  ///< not owned; layers, experts and slot layout come from it
   const cluster_map* cluster = nullptr;  ///< not owned; one entry per rank of the layout
   std::vector<std::int32_t>
@@ -43,9 +46,9 @@ struct layer_outcome {
   scaled_load total = 0;       ///< of all ranks
   scaled_load max_before = 0;  ///< of the fullest rank under the current placement and its shares
   scaled_load max_after = 0;
-  scaled_load bound = 0;  ///< no placement that the policy may choose has a smaller maximum
-                          ///< (balance.hpp): with equal shares where the current shares are equal,
-                          ///< with free shares elsewhere and under `flow`
+  scaled_load bound = 0;   ///< no placement that the policy may choose has a smaller maximum
+                           ///< (balance.hpp): with equal shares where the current shares are equal,
+                           ///< with free shares elsewhere and under `flow`
   std::int32_t moves = 0;  ///< slots that receive an expert their rank does not hold now
 };
 

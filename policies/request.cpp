@@ -14,30 +14,45 @@ constexpr std::int64_t load_max = std::int64_t{1} << 62;
 
 std::string number(std::int64_t value) { return std::to_string(value); }
 
-std::string why_loads_wrong(const plan_request& request) {
-  const placement& current = *request.current;
+/// One window: `where` begins the line that says what is wrong.
+std::string why_window_wrong(std::span<const std::int64_t> loads, const placement& current,
+                             const std::string& where) {
   const auto experts = static_cast<std::size_t>(current.experts());
-  const std::size_t cells = experts * static_cast<std::size_t>(current.layers());
-  if (request.loads.size() != cells) {
-    return "loads: " + number(static_cast<std::int64_t>(request.loads.size())) + " values for " +
-           number(current.layers()) + " layers of " + number(current.experts()) + " experts";
-  }
   for (int layer = 0; layer < current.layers(); ++layer) {
     std::uint64_t sum = 0;  // at most 2^62 before each addition, so at most 2^63 after it
     for (std::size_t expert = 0; expert < experts; ++expert) {
-      const std::int64_t load = request.loads[layer * experts + expert];
+      const std::int64_t load = loads[layer * experts + expert];
       const char* why = load < 0 ? " is negative" : load > load_max ? " is above 2^62" : nullptr;
       if (why == nullptr) {
         sum += static_cast<std::uint64_t>(load);
         if (sum > static_cast<std::uint64_t>(load_max)) why = " brings the layer's sum above 2^62";
       }
       if (why != nullptr) {
-        return "loads: layer " + number(layer) + " expert " +
+        return where + "layer " + number(layer) + " expert " +
                number(static_cast<std::int64_t>(expert)) + ": " + number(load) + why;
       }
     }
   }
   return {};
+}
+
+std::string why_loads_wrong(const plan_request& request) {
+  const placement& current = *request.current;
+  const auto experts = static_cast<std::size_t>(current.experts());
+  const std::size_t cells = experts * static_cast<std::size_t>(current.layers());
+  const auto why_size_wrong = [&](const char* field, std::size_t size) {
+    return std::string(field) + ": " + number(static_cast<std::int64_t>(size)) + " values for " +
+           number(current.layers()) + " layers of " + number(current.experts()) + " experts";
+  };
+  if (request.loads.size() != cells) return why_size_wrong("loads", request.loads.size());
+  if (request.series.size() % cells != 0) return why_size_wrong("series", request.series.size());
+  std::string why = why_window_wrong(request.loads, current, "loads: ");
+  for (std::size_t first = 0; why.empty() && first < request.series.size(); first += cells) {
+    why = why_window_wrong(
+        request.series.subspan(first, cells), current,
+        "series: window " + number(static_cast<std::int64_t>(first / cells)) + " ");
+  }
+  return why;
 }
 
 std::string why_slots_wrong(const plan_request& request, std::vector<std::int32_t>& usable) {

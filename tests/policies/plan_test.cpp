@@ -160,6 +160,10 @@ TEST(plan, digest_depends_on_everything_but_threads) {
   EXPECT_TRUE(differs([](testing::scenario& o) { o.request.expert_bytes = 1; }));
   EXPECT_TRUE(differs([](testing::scenario& o) { o.request.limits.max_moves_per_layer = 1; }));
   EXPECT_TRUE(differs([](testing::scenario& o) { o.request.limits.max_bytes_per_rank = 1; }));
+  const longs series(2 * 48, 7);
+  EXPECT_TRUE(differs([&](testing::scenario& o) { o.request.series = series; }));
+  EXPECT_TRUE(
+      differs([&](testing::scenario& o) { o.request.series = std::span(series).first(48); }));
   EXPECT_TRUE(differs([](testing::scenario& o) { o.cluster.ranks[3].gpu = 3; }));
   EXPECT_TRUE(differs([](testing::scenario& o) { o.cluster.cost_ns_per_mib[1] = 1; }));
   s.request.threads = 3;

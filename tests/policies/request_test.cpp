@@ -28,6 +28,12 @@ TEST(request, unplannable_requests_are_named) {
             "loads: layer 0 expert 2: 4611686018427387905 is above 2^62");
   EXPECT_EQ(why([](scenario& s) { s.loads[2] = std::int64_t{1} << 62; }).substr(0, 27),
             "loads: layer 0 expert 2: 46");
+  std::vector<std::int64_t> series(3 * 16, 5);
+  EXPECT_EQ(why([&](scenario& s) { s.request.series = std::span(series).first(40); }),
+            "series: 40 values for 2 layers of 8 experts");
+  series[2 * 16 + 11] = -4;
+  EXPECT_EQ(why([&](scenario& s) { s.request.series = series; }),
+            "series: window 2 layer 1 expert 3: -4 is negative");
   EXPECT_EQ(why([](scenario& s) {
               s.request.usable_slots = {2, 2, 2, 1};
             }),
