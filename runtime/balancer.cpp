@@ -21,19 +21,19 @@ constexpr const char* phase_names[] = {"idle", "reduce", "plan", "exchange", "dr
 
 balancer::balancer(const balancer_parts& parts)
     : parts_(parts),
+      memory_(parts.weights.memory()),
+      transfer_(parts.weights.transfer()),
       votes_(parts.vote_comm, parts.config.config.consensus_lag),
       steps_to_trigger_(parts.config.config.interval),
-      window_sums_(static_cast<std::size_t>(parts.config.config.layers) *
-                   parts.config.config.experts),
       is_marked_(parts.config.config.layers, 0) {
   counters_.struct_size = sizeof(counters_);
   counters_.balancing = parts.config.config.mode != BALLAST_MODE_STATIC;
   counters_.steps_since_commit = -1;
   marked_layers_.reserve(parts.config.config.layers);
   planner_job& job = parts.planning.job();
-  job.loads.resize(window_sums_.size());
+  job.loads.resize(parts.config.cells());
   job.current = parts.live.current();
-  listening_ = counters_.balancing != 0 && parts.window.listens_at(0);
+  listening_ = counters_.balancing != 0 && parts.weights.listens_at(0);
 }
 
 void balancer::step(ballast_step_result* result) {
@@ -51,7 +51,8 @@ void balancer::step(ballast_step_result* result) {
     result->epoch_closed = reports_made_ != epochs_before;
   }
   ++step_;
-  listening_ = counters_.balancing != 0 && parts_.window.listens_at(step_);
+  listening_ = counters_.balancing != 0 && parts_.weights.listens_at(step_);
+  parts_.weights.begin_step(step_);
 }
 
 void balancer::busy_step() {
@@ -62,7 +63,7 @@ void balancer::busy_step() {
     std::this_thread::sleep_for(
         std::chrono::duration<double>(parts_.config.config.deadline_seconds * 2 + 10));
   }
-  parts_.transfer.refill();
+  transfer_.refill();
   take_vote();
   if (phase_ != BALLAST_PHASE_IDLE) advance();
   if (steps_to_trigger_ == 0) on_trigger();
@@ -80,7 +81,7 @@ void balancer::busy_step() {
 void balancer::take_vote() {
   if (!votes_.due(step_)) return;
   const auto meanwhile = [this] {
-    if (!parts_.transfer.finished()) parts_.transfer.progress();
+    if (!transfer_.finished()) transfer_.progress();
   };
   if (!wait_until(votes_.request(step_), parts_.config.config.deadline_seconds, meanwhile))
     fall_silent();
@@ -104,8 +105,8 @@ vote balancer::my_vote() const {
     mine.digest = parts_.planning.job().digest ^ (drill_now(drill_kind::digest) ? 1 : 0);
     mine.not_digest = ~mine.digest;
   }
-  if (phase_ == BALLAST_PHASE_EXCHANGE && parts_.transfer.first_bad_move() >= 0) {
-    mine.bad_move = static_cast<std::uint64_t>(parts_.transfer.first_bad_move());
+  if (phase_ == BALLAST_PHASE_EXCHANGE && transfer_.first_bad_move() >= 0) {
+    mine.bad_move = static_cast<std::uint64_t>(transfer_.first_bad_move());
   }
   mine.bad_source = bad_source_;
   mine.step = static_cast<std::uint64_t>(step_);
@@ -114,27 +115,41 @@ vote balancer::my_vote() const {
 }
 
 void balancer::advance() {
-  if (phase_ == BALLAST_PHASE_REDUCE) {
-    int done = 0;
-    BALLAST_MPI(MPI_Test(&reduce_request_, &done, MPI_STATUS_IGNORE));
-    if (done != 0) {
-      epoch_.reduce_seconds = seconds_since(epoch_start_);
-      events_.add(step_, protocol_event::reduced);
-      planner_job& job = parts_.planning.job();
-      job.reschedule = false;
-      job.distrusted.clear();
-      job.current = parts_.live.current();
-      parts_.planning.submit();
-      phase_ = BALLAST_PHASE_PLAN;
-    }
-  }
+  if (phase_ == BALLAST_PHASE_REDUCE) advance_reduce();
   if (phase_ == BALLAST_PHASE_PLAN) advance_plan();
   if (phase_ == BALLAST_PHASE_EXCHANGE) {
-    parts_.transfer.progress();
-    progress_ = static_cast<std::uint64_t>(parts_.transfer.batches_arrived());
+    transfer_.progress();
+    progress_ = static_cast<std::uint64_t>(transfer_.batches_arrived());
   }
   if (phase_ == BALLAST_PHASE_DRAIN) advance_drain();
   check_deadline();
+}
+
+// Every rank posts it once for every trigger, whatever becomes of the epoch. It travels apart from
+// the votes, whose order on their communicator is that of the steps.
+bool balancer::post_reduce() {
+  if (reducing_) return true;
+  const std::int64_t* sums = parts_.weights.window_sums();
+  if (sums == nullptr) return false;
+  BALLAST_MPI(MPI_Iallreduce(sums, parts_.planning.job().loads.data(),
+                             static_cast<int>(parts_.config.cells()), MPI_INT64_T, MPI_SUM,
+                             parts_.weight_comm, &reduce_request_));
+  return reducing_ = true;
+}
+
+void balancer::advance_reduce() {
+  if (!post_reduce()) return;
+  int done = 0;
+  BALLAST_MPI(MPI_Test(&reduce_request_, &done, MPI_STATUS_IGNORE));
+  if (done == 0) return;
+  epoch_.reduce_seconds = seconds_since(epoch_start_);
+  events_.add(step_, protocol_event::reduced);
+  planner_job& job = parts_.planning.job();
+  job.reschedule = false;
+  job.distrusted.clear();
+  job.current = parts_.live.current();
+  parts_.planning.submit();
+  phase_ = BALLAST_PHASE_PLAN;
 }
 
 void balancer::advance_plan() {
@@ -154,19 +169,20 @@ void balancer::advance_plan() {
 
 void balancer::advance_drain() {
   if (progress_ > 0) return;
-  parts_.transfer.progress();
+  transfer_.progress();
+  if (!post_reduce()) return;
   if (reduce_request_ != MPI_REQUEST_NULL) {
     int done = 0;
     BALLAST_MPI(MPI_Test(&reduce_request_, &done, MPI_STATUS_IGNORE));
   }
-  if (!parts_.transfer.finished() || parts_.planning.running() ||
+  if (!transfer_.finished() || parts_.planning.running() ||
       reduce_request_ != MPI_REQUEST_NULL)
     return;
   // Was it the journey or the source? Only its owner can tell; its verdict rides on the next votes.
   if (reschedule_after_drain_ && bad_move_.forwards < 0 && bad_move_.source_rank == parts_.rank) {
     const int row = bad_move_.source_slot - parts_.config.layout.first(parts_.rank);
-    const bool good = parts_.memory.hash(bad_move_.layer, {row, -1}) ==
-                      parts_.memory.hash_of_expert(bad_move_.layer, bad_move_.expert);
+    const bool good = memory_.hash(bad_move_.layer, {row, -1}) ==
+                      memory_.hash_of_expert(bad_move_.layer, bad_move_.expert);
     if (!good) bad_source_ = 0;
   }
   events_.add(step_, protocol_event::drained);
@@ -186,28 +202,26 @@ void balancer::on_trigger() {
   steps_to_trigger_ = parts_.config.config.interval;
   if (counters_.balancing == 0) return;
   if (paused_)
-    return parts_.window
-        .turn();  // so that the first window after the pause is no longer than any other
+    return parts_.weights.turn_window();  // the first window after the pause is as long as any
   if (phase_ != BALLAST_PHASE_IDLE) {
     ++counters_.triggers_missed;
     events_.add(step_, protocol_event::trigger_missed);
-    parts_.window.turn();
+    parts_.weights.turn_window();
     return;
   }
-  parts_.window.sum(window_sums_);
-  parts_.window.turn();
+  parts_.weights.cut_window();
+  parts_.weights.turn_window();
   epoch_ = {};
   epoch_.struct_size = sizeof(epoch_);
   epoch_.epoch = counters_.epochs++;
   epoch_.step_triggered = step_;
   epoch_.step_committed = -1;
   epoch_start_ = steady_clock::now();
-  bytes_received_before_ = parts_.transfer.bytes_received();
+  bytes_received_before_ = transfer_.bytes_received();
   events_.add(step_, protocol_event::triggered, epoch_.epoch);
   enter(BALLAST_PHASE_REDUCE);
-  BALLAST_MPI(MPI_Iallreduce(window_sums_.data(), parts_.planning.job().loads.data(),
-                             static_cast<int>(window_sums_.size()), MPI_INT64_T, MPI_SUM,
-                             parts_.vote_comm, &reduce_request_));
+  reducing_ = false;
+  advance_reduce();
 }
 
 void balancer::enter(int phase) {
@@ -227,18 +241,21 @@ void balancer::pause(bool drop) {
 bool balancer::finish() {
   if (!dead_text_.empty()) return false;
   const double deadline = parts_.config.config.deadline_seconds;
-  parts_.transfer.drain();
-  const auto meanwhile = [this] { parts_.transfer.progress(); };
+  transfer_.drain();
+  const auto meanwhile = [this] { transfer_.progress(); };
   for (std::int64_t s = step_; s < step_ + parts_.config.config.consensus_lag; ++s) {
     if (!votes_.due(s)) continue;
     if (!wait_until(votes_.request(s), deadline, meanwhile)) return false;
     votes_.take(s);
   }
+  const auto start = steady_clock::now();
+  while (!post_reduce()) {
+    if (seconds_since(start) > deadline) return false;
+  }
   if (reduce_request_ != MPI_REQUEST_NULL && !wait_until(reduce_request_, deadline, meanwhile))
     return false;
-  const auto start = steady_clock::now();
-  while (!parts_.transfer.finished()) {
-    parts_.transfer.progress();
+  while (!transfer_.finished()) {
+    transfer_.progress();
     if (seconds_since(start) > deadline) return false;
   }
   return true;

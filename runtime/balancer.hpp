@@ -24,10 +24,9 @@
 #include <functional>
 #include <string>
 
+#include "runtime/backend.hpp"
 #include "runtime/event_ring.hpp"
-#include "runtime/exchange.hpp"
 #include "runtime/live_placement.hpp"
-#include "runtime/load_window.hpp"
 #include "runtime/mpi_handles.hpp"
 #include "runtime/planner.hpp"
 #include "runtime/settings.hpp"
@@ -44,11 +43,9 @@ struct balancer_parts {
   MPI_Comm weight_comm;
   int rank;
   int ranks;
-  const expert_memory& memory;
+  backend& weights;
   live_placement& live;
-  load_window& window;
   planner& planning;
-  exchange& transfer;
   const log_sink& log;
 };
 
@@ -79,6 +76,8 @@ class balancer {
   void busy_step();
   void take_vote();
   void advance();
+  bool post_reduce();
+  void advance_reduce();
   void advance_plan();
   void advance_drain();
   void check_deadline();
@@ -107,6 +106,8 @@ class balancer {
   [[noreturn]] void fall_silent();
 
   balancer_parts parts_;
+  expert_memory& memory_;
+  exchange& transfer_;
   votes votes_;
   event_ring events_;
   ballast_counters counters_ = {};
@@ -130,13 +131,13 @@ class balancer {
   std::uint64_t trouble_ = nothing;
   std::uint64_t bad_source_ = nothing;
   ballast_epoch epoch_ = {};
-  std::vector<std::int64_t> window_sums_;  // [layers, experts], this rank's
   MPI_Request reduce_request_ = MPI_REQUEST_NULL;
   steady_clock::time_point epoch_start_;
   steady_clock::time_point phase_start_;
   steady_clock::time_point exchange_start_;
   int started_ = 0;
   int committed_ = 0;
+  bool reducing_ = true;  // the all-reduce of the window cut last has been posted
   bool reschedule_after_drain_ = false;
   std::string drop_reason_;
   std::int64_t bytes_received_before_ = 0;

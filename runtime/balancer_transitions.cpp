@@ -66,9 +66,9 @@ void balancer::begin_exchange() {
   if (epoch_.retries == 0) {
     exchange_start_ = steady_clock::now();
     epoch_.batches = static_cast<std::int32_t>(job.steps.batches.size());
-    if (drill_now(drill_kind::checksum)) parts_.transfer.corrupt_next_arrival();
+    if (drill_now(drill_kind::checksum)) transfer_.corrupt_next_arrival();
   }
-  parts_.transfer.begin(job.steps, job.operations);
+  transfer_.begin(job.steps, job.operations);
   if (epoch_.retries == 0 && drill_now(drill_kind::source)) damage_a_source();
   started_ = 0;
   committed_ = 0;
@@ -95,7 +95,7 @@ void balancer::damage_a_source() {
     const std::span<const std::int32_t> then = job.made.target.experts_of(move.layer);
     for (int slot = 0; slot < static_cast<int>(now.size()); ++slot) {
       if (slot != move.source_slot && now[slot] == move.expert && then[slot] == move.expert) {
-        return parts_.transfer.corrupt_source(move);
+        return transfer_.corrupt_source(move);
       }
     }
   }
@@ -124,7 +124,7 @@ void balancer::start_batch(int index) {
     mark(move.layer);
   }
   refresh_marked(false);
-  parts_.transfer.start(index);
+  transfer_.start(index);
   events_.add(step_, protocol_event::batch_started, index);
 }
 
@@ -162,12 +162,12 @@ void balancer::commit_batch(int index) {
     const scheduled_move& move = steps.moves[m];
     if (move.way == move_way::staged && move.target_rank == parts_.rank) {
       const int row = move.target_slot - parts_.config.layout.first(parts_.rank);
-      parts_.memory.copy(move.layer, parts_.transfer.landing(move, index), {row, -1});
+      memory_.copy(move.layer, transfer_.landing(move, index), {row, -1});
     }
     parts_.live.set_expert(move.layer, move.target_slot, move.expert);
     mark(move.layer);
     ++epoch_.moves;
-    epoch_.bytes[static_cast<int>(move.link)] += parts_.memory.expert_bytes(move.layer);
+    epoch_.bytes[static_cast<int>(move.link)] += memory_.expert_bytes(move.layer);
   }
   for (std::int32_t r = b.first_release; r < b.first_release + b.release_count; ++r) {
     parts_.live.set_expert(steps.releases[r].layer, steps.releases[r].slot, no_expert);
@@ -188,7 +188,7 @@ void balancer::begin_drain(const std::string& reason, bool retry) {
   events_.add(step_, protocol_event::drain_began);
   drop_reason_ = reason;
   reschedule_after_drain_ = retry;
-  parts_.transfer.drain();
+  transfer_.drain();
   enter(BALLAST_PHASE_DRAIN);
 }
 
@@ -236,7 +236,7 @@ void balancer::begin_reschedule() {
 void balancer::close(int outcome, const std::string& reason) {
   if (phase_ == BALLAST_PHASE_EXCHANGE || epoch_.batches > 0)
     epoch_.exchange_seconds = seconds_since(exchange_start_);
-  epoch_.bytes_received = parts_.transfer.bytes_received() - bytes_received_before_;
+  epoch_.bytes_received = transfer_.bytes_received() - bytes_received_before_;
   epoch_.outcome = outcome;
   std::strncpy(epoch_.reason, reason.c_str(), sizeof(epoch_.reason) - 1);
   if (outcome == BALLAST_OUTCOME_COMMITTED) last_commit_step_ = step_;
@@ -263,7 +263,9 @@ void balancer::refresh_marked(bool committed) {
     parts_.live.refresh(layer, parts_.planning.job().made.target, committed);
     is_marked_[layer] = 0;
   }
-  tables_changed_ |= !marked_layers_.empty();
+  if (marked_layers_.empty()) return;
+  parts_.weights.publish(marked_layers_);
+  tables_changed_ = true;
   marked_layers_.clear();
 }
 

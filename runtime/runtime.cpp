@@ -8,6 +8,8 @@
 #include "policies/digest.hpp"
 #include "runtime/agreement.hpp"
 #include "runtime/error.hpp"
+#include "runtime/host_backend.hpp"
+#include "runtime/ids.hpp"
 #include "topology/hwloc_node.hpp"
 
 namespace ballast {
@@ -24,27 +26,6 @@ log_sink make_log(const ballast_config& config, int rank) {
       std::fprintf(stderr, "ballast: %s\n", text.c_str());
     }
   };
-}
-
-id_matrix to_matrix(const ballast_ids& ids) {
-  return {ids.ids,     ids.type == BALLAST_IDS_INT64,
-          ids.columns, ids.shared_columns,
-          ids.tokens,  ids.valid_tokens};
-}
-
-void check_ids(const ballast_ids& ids) {
-  require_struct_size(ids.struct_size, sizeof(ballast_ids), sizeof(ballast_ids), "ids");
-  const auto reject = [](const char* field, std::int64_t value) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("ids.{} is {}", field, value));
-  };
-  if (ids.type != BALLAST_IDS_INT32 && ids.type != BALLAST_IDS_INT64) reject("type", ids.type);
-  if (ids.columns < 1 || ids.columns > 65536) reject("columns", ids.columns);
-  if (ids.shared_columns < 0 || ids.shared_columns > ids.columns)
-    reject("shared_columns", ids.shared_columns);
-  if (ids.tokens < 0 || ids.tokens > (std::int64_t{1} << 40)) reject("tokens", ids.tokens);
-  if (ids.valid_tokens < 0 || ids.valid_tokens > ids.tokens)
-    reject("valid_tokens", ids.valid_tokens);
-  if (ids.tokens > 0) require_argument(ids.ids, "ids.ids");
 }
 
 std::int64_t digest_of(const cluster_map& map) {
@@ -87,11 +68,8 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm)
                   fmt::format("topology has {} ranks, the communicator {}",
                               config.topology->found.map.rank_count(), ranks_));
     }
-    memory_.emplace(config.layers, config.experts, config.slots_per_rank + config.spare_rows);
     live_.emplace(settings_.initial);
-    window_.emplace(static_cast<std::size_t>(config.layers) * config.experts,
-                    settings_.config.interval, settings_.config.window);
-    record_scratch_.resize(record_scratch_size(config.experts));
+    backend_ = std::make_unique<host_backend>(settings_, *live_, weight_comm_.get(), rank_);
   });
   agree(vote_comm_.get(), mine,
         mine.status == BALLAST_OK ? settings_.agreed_fields() : std::vector<agreed_field>(),
@@ -103,7 +81,6 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm)
         deadline);
   topology_ = config.topology != nullptr ? config.topology->found
                                          : discover(vote_comm_.get(), "", 0, deadline);
-  for (const rank_place& place : topology_.map.ranks) node_of_rank_.push_back(place.node);
   agree(vote_comm_.get(), verdict_of([&] { require_plannable(); }), {}, deadline);
 }
 
@@ -144,7 +121,7 @@ void runtime::refuse(const verdict& mine, MPI_Comm comm) {
 void runtime::register_layer(int layer, std::span<const ballast_tensor> tensors) {
   if (balancer_ || start_failed_)
     throw error(BALLAST_ERROR_STATE, "ballast_register_layer after ballast_start");
-  memory_->register_layer(layer, tensors);
+  backend_->memory().register_layer(layer, tensors);
 }
 
 void runtime::start() {
@@ -153,19 +130,18 @@ void runtime::start() {
   start_failed_ = true;  // until the end is reached
   const ballast_config& c = settings_.config;
   const verdict mine = verdict_of([&] {
-    if (const int missing = memory_->first_missing_layer(); missing >= 0) {
+    if (const int missing = backend_->memory().first_missing_layer(); missing >= 0) {
       throw error(BALLAST_ERROR_STATE, fmt::format("layer {} has no registered tensors", missing));
     }
-    memory_->allocate_staging(c.staging_experts);
+    backend_->allocate();
   });
   agree(vote_comm_.get(), mine, {}, c.deadline_seconds);
   compare_shapes();
   compare_weights();
+  backend_->connect(topology_.map);
   start_planner();
-  exchange_.emplace(weight_comm_.get(), *memory_, rank_, c.slots_per_rank + c.spare_rows,
-                    exchange_settings{c.verify, c.bytes_per_step});
   balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_,
-                                   *memory_, *live_, *window_, *planner_, *exchange_, log_});
+                                   *backend_, *live_, *planner_, log_});
   start_failed_ = false;
 }
 
@@ -174,7 +150,7 @@ void runtime::compare_shapes() {
   const int layers = settings_.config.layers;
   std::vector<std::uint64_t> low(2 * layers);
   for (int layer = 0; layer < layers; ++layer) {
-    low[layer] = memory_->shape_digest(layer);
+    low[layer] = backend_->memory().shape_digest(layer);
     low[layers + layer] = ~low[layer];
   }
   BALLAST_MPI(
@@ -191,7 +167,8 @@ void runtime::compare_shapes() {
 // The hash of every expert from all its replicas, which must be the same bytes.
 void runtime::compare_weights() {
   const placement& initial = settings_.initial;
-  const std::size_t cells = memory_->hashes().size();
+  expert_memory& memory = backend_->memory();
+  const std::size_t cells = memory.hashes().size();
   std::vector<std::uint64_t> lowest(cells, std::numeric_limits<std::uint64_t>::max());
   std::vector<std::uint64_t> highest(cells, 0);
   const int first = initial.layout().first(rank_);
@@ -199,7 +176,7 @@ void runtime::compare_weights() {
     for (int row = 0; row < initial.layout().count(rank_); ++row) {
       const std::int32_t expert = initial.experts_of(layer)[first + row];
       if (expert == no_expert) continue;
-      const std::uint64_t hash = memory_->hash(layer, {row, -1});
+      const std::uint64_t hash = memory.hash(layer, {row, -1});
       const std::size_t cell = static_cast<std::size_t>(layer) * initial.experts() + expert;
       lowest[cell] = std::min(lowest[cell], hash);
       highest[cell] = std::max(highest[cell], hash);
@@ -223,7 +200,7 @@ void runtime::compare_weights() {
                 fmt::format("layer {}, expert {}: its replicas on ranks {} hold different bytes",
                             layer, expert, ranks));
   }
-  std::ranges::copy(lowest, memory_->hashes().begin());
+  std::ranges::copy(lowest, memory.hashes().begin());
 }
 
 void runtime::start_planner() {
@@ -238,7 +215,7 @@ void runtime::start_planner() {
   p.threads = c.planner_threads;
   p.usable_slots = usable_slots();
   p.limits = {c.max_moves, c.max_bytes};
-  p.expert_bytes = memory_->expert_bytes_max();
+  p.expert_bytes = backend_->memory().expert_bytes_max();
   p.staging_rows = c.staging_experts;
   p.receives_per_batch = c.receives_per_batch;
   p.way = static_cast<way_choice>(c.way);
@@ -268,30 +245,14 @@ void runtime::record(int layer, const ballast_ids& ids) {
   require_started();
   require_layer(layer);
   check_ids(ids);
-  if (!balancer_->listening()) return;
-  const std::size_t experts = settings_.config.experts;
-  ids_out_of_range_ += record_host(
-      to_matrix(ids), window_->current().subspan(layer * experts, experts), record_scratch_);
+  backend_->record(layer, ids, balancer_->listening());
 }
 
 void runtime::record_counts(int layer, const std::int64_t* counts) {
   require_started();
   require_layer(layer);
   require_argument(counts, "counts");
-  const std::size_t experts = settings_.config.experts;
-  // Whatever all ranks record in all buckets, a cell's sum stays within 2^62.
-  const std::int64_t most =
-      (std::int64_t{1} << 62) / ranks_ / (settings_.config.window / settings_.config.interval + 1);
-  const std::span<std::int64_t> cells = window_->current().subspan(layer * experts, experts);
-  for (std::size_t e = 0; e < experts; ++e) {
-    if (counts[e] < 0 || counts[e] > most - cells[e]) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                  fmt::format("layer {}, expert {}: count {} is negative or overflows the window",
-                              layer, e, counts[e]));
-    }
-  }
-  if (!balancer_->listening()) return;
-  for (std::size_t e = 0; e < experts; ++e) cells[e] += counts[e];
+  backend_->record_counts(layer, counts, balancer_->listening());
 }
 
 void runtime::route(int layer, const ballast_ids& ids, int mode, void* slots) const {
@@ -302,9 +263,7 @@ void runtime::route(int layer, const ballast_ids& ids, int mode, void* slots) co
     throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("mode is {}, expected 0 to 4", mode));
   }
   if (ids.tokens > 0) require_argument(slots, "slots");
-  const route_origin origin = {rank_, settings_.config.slots_per_rank + settings_.config.spare_rows,
-                               node_of_rank_.data(), balancer_->step_number()};
-  route_host(to_matrix(ids), live_->tables(layer), origin, static_cast<route_mode>(mode), slots);
+  backend_->route(layer, ids, mode, balancer_->step_number(), slots);
 }
 
 void runtime::step(ballast_step_result* result) {
@@ -332,7 +291,7 @@ std::uint64_t runtime::expert_hash(int layer, int expert) const {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
                 fmt::format("expert {} is not in 0..{}", expert, settings_.config.experts - 1));
   }
-  return memory_->hash_of_expert(layer, expert);
+  return backend_->memory().hash_of_expert(layer, expert);
 }
 
 const ballast_epoch* runtime::report(int index) const {
@@ -343,7 +302,7 @@ const ballast_epoch* runtime::report(int index) const {
 ballast_counters runtime::counters() const {
   require_started();
   ballast_counters counters = balancer_->counters();
-  counters.ids_out_of_range = ids_out_of_range_;
+  counters.ids_out_of_range = backend_->ids_out_of_range();
   return counters;
 }
 

@@ -6,11 +6,9 @@
 #include <optional>
 #include <vector>
 
-#include "kernels/record.hpp"
-#include "kernels/route.hpp"
+#include "runtime/backend.hpp"
 #include "runtime/balancer.hpp"
 #include "runtime/discovery.hpp"
-#include "runtime/expert_memory.hpp"
 #include "runtime/live_placement.hpp"
 #include "runtime/settings.hpp"
 
@@ -61,14 +59,9 @@ class runtime {
   int ranks_ = 0;
   log_sink log_;
   discovered_topology topology_;
-  std::vector<std::int32_t> node_of_rank_;
-  std::optional<expert_memory> memory_;
   std::optional<live_placement> live_;
-  std::optional<load_window> window_;
-  std::vector<std::uint32_t> record_scratch_;
-  std::int64_t ids_out_of_range_ = 0;
+  std::unique_ptr<backend> backend_;
   bool start_failed_ = false;
-  std::optional<exchange> exchange_;
   std::unique_ptr<planner> planner_;
   std::optional<balancer> balancer_;
 };

@@ -31,6 +31,15 @@ struct settings {
   /// Throws error(INVALID_ARGUMENT) naming field and value.
   static settings read(const ballast_config& config, int ranks);
 
+  int rows_per_rank() const { return config.slots_per_rank + config.spare_rows; }
+  /// [layers, experts].
+  std::size_t cells() const { return static_cast<std::size_t>(config.layers) * config.experts; }
+  /// What one rank may have in a cell of one bucket: whatever all ranks record in all buckets, a
+  /// cell's sum stays within 2^62.
+  std::int64_t window_count_max() const {
+    return (std::int64_t{1} << 62) / layout.ranks() / (config.window / config.interval + 1);
+  }
+
   /// What must be the same on all ranks.
   std::vector<agreed_field> agreed_fields() const;
 };
