@@ -20,10 +20,10 @@ constexpr std::int64_t worth_parts = 500;  // what a plan from nothing has to ga
 flow_planner::flow_planner(const cluster_map& cluster, std::span<const std::int32_t> usable_slots,
                            int experts)
     : usable_(usable_slots),
+      experts_(experts),
       search_(cluster, usable_slots),
       aligner_(experts),
-      deepseek_({experts, 1, 1, {usable_slots.begin(), usable_slots.end()}, false}),
-      replicas_(static_cast<std::size_t>(experts)) {
+      deepseek_({experts, 1, 1, {usable_slots.begin(), usable_slots.end()}, false}) {
   for (const std::int32_t slots : usable_slots) {
     hosts_ += slots > 0 ? 1 : 0;
     usable_total_ += slots;
@@ -35,7 +35,8 @@ void flow_planner::plan_layer(std::span<const std::int64_t> loads, const slot_la
                               const flow_allowance& allowance,
                               std::span<std::int32_t> expert_of_slot,
                               std::span<std::int32_t> share_of_slot) {
-  put_right(layout, current);
+  start_.assign(current.begin(), current.end());
+  repair_.repair(layout, usable_, experts_, start_);
   state_.start(loads, layout, start_);
   const std::int64_t bound = lower_bound(loads);
   const std::int64_t parts = layout.ranks() > large_ranks ? gap_parts_large : gap_parts;
@@ -69,68 +70,6 @@ std::int64_t flow_planner::lower_bound(std::span<const std::int64_t> loads) cons
   const scaled_load bound = bound_with_free_shares(loads, hosts_, usable_total_);
   const int shift = 16 - state_.unit_shift();  // a scaled load is in 65536ths of a token
   return static_cast<std::int64_t>(bound >> shift);
-}
-
-/// Removes what a target may not have: an expert twice on a rank, more experts than usable slots.
-void flow_planner::put_right(const slot_layout& layout, std::span<const std::int32_t> current) {
-  start_.assign(current.begin(), current.end());
-  occupied_.assign(usable_.size(), 0);
-  std::fill(replicas_.begin(), replicas_.end(), 0);
-  for (int rank = 0; rank < layout.ranks(); ++rank) {
-    for (int slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
-      const std::int32_t expert = start_[slot];
-      if (expert == no_expert) continue;
-      const auto first = start_.begin() + layout.first(rank);
-      if (std::find(first, start_.begin() + slot, expert) != start_.begin() + slot) {
-        start_[slot] = no_expert;
-        continue;
-      }
-      ++occupied_[rank];
-      ++replicas_[expert];
-    }
-  }
-  // Redundant replicas leave first; when only last replicas are left somewhere, the ranks with
-  // room, or with redundant replicas, take them.
-  for (int rank = 0; rank < layout.ranks(); ++rank) {
-    for (int slot = layout.first(rank + 1) - 1;
-         slot >= layout.first(rank) && occupied_[rank] > usable_[rank]; --slot) {
-      const std::int32_t expert = start_[slot];
-      if (expert == no_expert || replicas_[expert] < 2) continue;
-      start_[slot] = no_expert;
-      --replicas_[expert];
-      --occupied_[rank];
-    }
-  }
-  for (int rank = 0; rank < layout.ranks(); ++rank) {
-    while (occupied_[rank] > usable_[rank] && make_room(layout, rank)) {
-    }
-  }
-}
-
-/// Moves the last expert of an overfull rank, which has no other replica, to the first free usable
-/// slot or to the slot of a redundant replica. One of them exists: the usable slots are at least as
-/// many as the experts.
-bool flow_planner::make_room(const slot_layout& layout, int rank) {
-  int from = layout.first(rank + 1) - 1;
-  while (start_[from] == no_expert) --from;
-  for (int other = 0; other < layout.ranks(); ++other) {
-    if (occupied_[other] > usable_[other]) continue;
-    for (int slot = layout.first(other); slot < layout.first(other + 1); ++slot) {
-      const std::int32_t held = start_[slot];
-      const bool free = held == no_expert && occupied_[other] < usable_[other];
-      if (!free && (held == no_expert || replicas_[held] < 2)) continue;
-      if (free) {
-        ++occupied_[other];
-      } else {
-        --replicas_[held];
-      }
-      start_[slot] = start_[from];
-      start_[from] = no_expert;
-      --occupied_[rank];
-      return true;
-    }
-  }
-  return false;
 }
 
 /// Lets experts that stay on their rank keep their slots, and carries the shares along.

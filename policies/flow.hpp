@@ -12,6 +12,7 @@
 #include "policies/flow_shares.hpp"
 #include "policies/flow_state.hpp"
 #include "policies/plan.hpp"
+#include "policies/repair.hpp"
 
 namespace ballast {
 
@@ -37,8 +38,6 @@ class flow_planner {
                   std::span<std::int32_t> expert_of_slot, std::span<std::int32_t> share_of_slot);
 
  private:
-  void put_right(const slot_layout& layout, std::span<const std::int32_t> current);
-  bool make_room(const slot_layout& layout, int rank);
   void plan_afresh(std::span<const std::int64_t> loads, const slot_layout& layout,
                    std::span<const std::int32_t> current, const flow_budget& budget,
                    std::int64_t fullest);
@@ -47,18 +46,18 @@ class flow_planner {
              std::span<std::int32_t> expert_of_slot, std::span<std::int32_t> share_of_slot);
 
   std::span<const std::int32_t> usable_;
+  int experts_ = 0;
   int hosts_ = 0;
   int usable_total_ = 0;
   flow_state state_;
   flow_search search_;
   share_solver shares_;
   slot_aligner aligner_;
+  layer_repair repair_;
   deepseek_planner deepseek_;
-  std::vector<std::int32_t> start_;     // [slots] the current experts, put right
-  std::vector<std::int32_t> occupied_;  // [ranks]
-  std::vector<std::int32_t> replicas_;  // [experts]
-  std::vector<std::int32_t> found_;     // [slots]
-  std::vector<std::int32_t> share_;     // [slots] of found_
+  std::vector<std::int32_t> start_;  // [slots] the current experts, put right
+  std::vector<std::int32_t> found_;  // [slots]
+  std::vector<std::int32_t> share_;  // [slots] of found_
 };
 
 }  // namespace ballast

@@ -47,7 +47,10 @@ class layer_planner {
     outcome.max_before = fullest_rank_load(loads, current.experts_of(layer),
                                            current.shares_of(layer), current.layout());
     outcome.max_after = outcome.max_before;
-    if (task_.kind == policy_kind::keep) return;
+    if (task_.kind == policy_kind::keep) {
+      keep_layer(request_, task_.usable_slots, layer, decided_);
+      return;
+    }
     const auto experts = decided_.target.experts_of(layer);
     const auto shares = decided_.target.shares_of(layer);
     if (task_.kind == policy_kind::flow) {
@@ -65,7 +68,7 @@ class layer_planner {
     outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout());
     if (task_.kind != policy_kind::random && !request_.compatible &&
         outcome.max_after >= outcome.max_before && may_stay(layer)) {
-      keep_layer(request_, layer, decided_);
+      keep_layer(request_, task_.usable_slots, layer, decided_);
       return;
     }
     outcome.moves = arrivals_.count(current.layout(), current.experts_of(layer), experts);
@@ -157,6 +160,9 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
   absorb(target.layout().ranks());
   for (int rank = 0; rank < target.layout().ranks(); ++rank) absorb(target.layout().count(rank));
   digest.absorb(task.usable_slots);
+  if (has_masked_ranks(request)) {
+    for (const std::uint8_t dead : request.masked_ranks) absorb(dead);
+  }
   digest.absorb(request.policy);
   absorb(request.compatible ? 1 : 0);
   absorb(request.groups);
@@ -175,6 +181,25 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
   absorb_placement(digest, *request.current);
   absorb_placement(digest, target);
   return digest.value();
+}
+
+/// Experts without a replica on a rank that is not masked.
+std::vector<lost_expert> lost_experts(const plan_request& request) {
+  const placement& current = *request.current;
+  const slot_layout& layout = current.layout();
+  std::vector<lost_expert> lost;
+  std::vector<std::uint8_t> alive;
+  for (int layer = 0; layer < current.layers(); ++layer) {
+    alive.assign(static_cast<std::size_t>(current.experts()), 0);
+    for (int slot = 0; slot < layout.slots(); ++slot) {
+      const std::int32_t expert = current.experts_of(layer)[slot];
+      if (expert != no_expert && request.masked_ranks[layout.rank_of(slot)] == 0) alive[expert] = 1;
+    }
+    for (int expert = 0; expert < current.experts(); ++expert) {
+      if (alive[expert] == 0) lost.push_back({layer, expert});
+    }
+  }
+  return lost;
 }
 
 bool differs(const plan_request& request, const plan& decided, int layer) {
@@ -200,10 +225,12 @@ plan decide(const plan_request& request) {
   if (task.kind == policy_kind::flow && !rank_left.empty()) {
     divide_rank_budget(request, task, rank_left, decided);
   }
-  apply_limits(request, decided);
+  apply_limits(request, task.usable_slots, decided);
   for (int layer = 0; layer < decided.target.layers(); ++layer) {
     if (differs(request, decided, layer)) decided.changed.push_back(layer);
   }
+  decided.living_ranks = living_ranks(request);
+  if (has_masked_ranks(request)) decided.lost = lost_experts(request);
   decided.digest = digest_of(request, task, decided.target);
   return decided;
 }

@@ -29,6 +29,9 @@ struct plan_request {
   const cluster_map* cluster = nullptr;  ///< not owned; one entry per rank of the layout
   std::vector<std::int32_t>
       usable_slots;  ///< per rank, how many slots may be occupied; empty: all of the layout's
+  std::vector<std::uint8_t>
+      masked_ranks;  ///< per rank, nonzero: dead; a target leaves it empty, and what that takes is
+                     ///< done whatever the limits. Empty: none
   std::string policy = "static";  ///< a name of policy_names()
   bool compatible = false;  ///< the published rules to the letter: duplicates on a rank, slots in
                             ///< published order; needs a uniform layout whose slots are all usable
@@ -52,10 +55,20 @@ struct layer_outcome {
   std::int32_t moves = 0;  ///< slots that receive an expert their rank does not hold now
 };
 
+/// An expert that only masked ranks hold: its weights have to come from elsewhere.
+struct lost_expert {
+  std::int32_t layer = 0;
+  std::int32_t expert = 0;
+
+  friend bool operator==(const lost_expert&, const lost_expert&) = default;
+};
+
 struct plan {
   placement target;                   ///< versions as in the current placement
   std::vector<std::int32_t> changed;  ///< layers whose experts or shares differ, ascending
   std::vector<layer_outcome> layers;  ///< [layers]
+  std::int32_t living_ranks = 0;      ///< not masked; what the mean rank load is taken over
+  std::vector<lost_expert> lost;      ///< by layer, then expert; the target hosts them
   std::uint64_t digest = 0;           ///< of the request and the target
 
   std::int64_t moves() const;
@@ -82,9 +95,10 @@ std::string why_unplannable(const plan_request& request);
 /// Unless `compatible`, the target of a deepseek policy never holds an expert twice on a rank and
 /// occupies only usable slots, an expert that stays on its rank keeps its slot, and a layer whose
 /// planned maximum is not below its current one is kept (unless that would break the rules just
-/// named). `static` keeps every layer as it is; `flow` keeps the same rules, and plans within the
-/// limits instead of being cut off by them. `random` swaps slots whatever that does to the balance.
-/// A layer kept by `limits` is kept in any case.
+/// named). `static` keeps every layer as it is, but for what masked ranks hold; `flow` keeps the
+/// same rules, and plans within the limits instead of being cut off by them. `random` swaps slots
+/// whatever that does to the balance. A layer kept by `limits` is kept in any case, again but for
+/// what masked ranks hold.
 plan decide(const plan_request& request);
 
 /// Fills in `total` and `bound` of a decided plan's layers.

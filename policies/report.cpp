@@ -36,7 +36,8 @@ slot_use slot_use_of(const plan_request& request, const planning_task& task, int
     const auto occupied =
         static_cast<std::int32_t>(held.size()) -
         static_cast<std::int32_t>(std::count(held.begin(), held.end(), no_expert));
-    const std::int32_t slots = std::max(occupied, task.usable_slots[rank]);
+    const bool dead = !request.masked_ranks.empty() && request.masked_ranks[rank] != 0;
+    const std::int32_t slots = dead ? 0 : std::max(occupied, task.usable_slots[rank]);
     use.hosts += slots > 0 ? 1 : 0;
     use.slots += slots;
     use.uniform = use.uniform && (per_rank < 0 || slots == per_rank);
@@ -75,7 +76,7 @@ double balance_of(const plan& planned, scaled_load layer_outcome::*field) {
     total += static_cast<double>(outcome.total);
     fullest += static_cast<double>(outcome.*field);
   }
-  return fullest > 0 ? total / planned.target.layout().ranks() / fullest : 1.0;
+  return fullest > 0 ? total / planned.living_ranks / fullest : 1.0;
 }
 
 }  // namespace

@@ -71,6 +71,14 @@ std::string why_slots_wrong(const plan_request& request, std::vector<std::int32_
              " is not in [0, " + number(layout.count(rank)) + "]";
     }
   }
+  if (!request.masked_ranks.empty() && request.masked_ranks.size() != usable.size()) {
+    return "masked_ranks: given for " +
+           number(static_cast<std::int64_t>(request.masked_ranks.size())) +
+           " ranks, the placement has " + number(layout.ranks());
+  }
+  for (std::size_t rank = 0; rank < request.masked_ranks.size(); ++rank) {
+    if (request.masked_ranks[rank] != 0) usable[rank] = 0;
+  }
   const std::int64_t total = std::accumulate(usable.begin(), usable.end(), std::int64_t{0});
   if (total < request.current->experts()) {
     return "usable_slots: " + number(total) + " in all are fewer than the " +
@@ -190,6 +198,7 @@ interpreted_request interpret(const plan_request& request) {
   if (!result.why_not.empty()) return result;
   if (request.policy == "random") {
     result.task.kind = policy_kind::random;
+    if (has_masked_ranks(request)) result.why_not = "masked_ranks: random swaps on all ranks";
   } else if (request.policy == "flow") {
     result.task.kind = policy_kind::flow;
     if (request.compatible) result.why_not = "compatible: flow has no published rules";
@@ -197,6 +206,16 @@ interpreted_request interpret(const plan_request& request) {
     result.why_not = why_not_deepseek(request, result.task);
   }
   return result;
+}
+
+std::int32_t living_ranks(const plan_request& request) {
+  const auto dead =
+      std::ranges::count_if(request.masked_ranks, [](auto mask) { return mask != 0; });
+  return request.current->layout().ranks() - static_cast<std::int32_t>(dead);
+}
+
+bool has_masked_ranks(const plan_request& request) {
+  return living_ranks(request) < request.current->layout().ranks();
 }
 
 std::string why_unplannable(const plan_request& request) { return interpret(request).why_not; }

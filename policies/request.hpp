@@ -15,7 +15,7 @@ enum class policy_kind : std::uint8_t { keep, random, deepseek, flow };
 
 struct planning_task {
   policy_kind kind = policy_kind::keep;
-  std::vector<std::int32_t> usable_slots;  ///< [ranks]
+  std::vector<std::int32_t> usable_slots;  ///< [ranks] 0 on masked ones
   deepseek_shape shape;                    ///< policy_kind::deepseek only
 };
 
@@ -25,5 +25,8 @@ struct interpreted_request {
   planning_task task;
 };
 interpreted_request interpret(const plan_request& request);
+
+bool has_masked_ranks(const plan_request& request);
+std::int32_t living_ranks(const plan_request& request);
 
 }  // namespace ballast

@@ -19,7 +19,6 @@ using ballast::require_struct_size;
 
 struct ballast_plan {
   ballast::plan made;
-  int ranks = 0;
   ballast_plan_summary summary = {};
 };
 
@@ -150,7 +149,6 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     question.limits = {request->max_moves, request->max_bytes};
 
     auto made = std::make_unique<ballast_plan>();
-    made->ranks = request->ranks;
     const auto start = ballast::steady_clock::now();
     made->made = ballast::decide(question);
     made->summary.plan_seconds = ballast::seconds_since(start);
@@ -179,9 +177,9 @@ ballast_status ballast_plan_layer_summary(const ballast_plan* plan, int32_t laye
     }
     const ballast::layer_outcome& outcome = plan->made.layers[layer];
     const auto balance = [&](ballast::scaled_load fullest) {
-      return fullest == 0
-                 ? 1.0
-                 : static_cast<double>(outcome.total) / plan->ranks / static_cast<double>(fullest);
+      return fullest == 0 ? 1.0
+                          : static_cast<double>(outcome.total) / plan->made.living_ranks /
+                                static_cast<double>(fullest);
     };
     copy_out(ballast_plan_layer{sizeof(ballast_plan_layer), balance(outcome.max_before),
                                 balance(outcome.max_after), balance(outcome.bound), outcome.moves},

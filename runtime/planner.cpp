@@ -96,7 +96,7 @@ void planner::work() {
     request.expert_bytes = settings_.expert_bytes;
     request.limits = settings_.limits;
     job_.made = make_plan(request);
-    job_.not_worth = why_not_worth(job_.made, settings_.cluster.rank_count(), settings_.worth);
+    job_.not_worth = why_not_worth(job_.made, job_.made.living_ranks, settings_.worth);
   }
   job_.steps = {};
   if (job_.not_worth.empty()) {
