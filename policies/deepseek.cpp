@@ -20,9 +20,13 @@ std::uint64_t sum_of(std::span<const std::int64_t> loads) {
 }  // namespace
 
 deepseek_planner::deepseek_planner(deepseek_shape shape) : shape_(std::move(shape)) {
-  node_order_.resize(static_cast<std::size_t>(shape_.experts));
-  std::iota(node_order_.begin(), node_order_.end(), 0);
-  node_loads_.resize(node_order_.size());
+  node_loads_.resize(static_cast<std::size_t>(shape_.experts));
+  // The published rules know no rank without slots: they plan for the others alone.
+  for (std::size_t rank = 0; rank < shape_.capacity.size(); ++rank) {
+    if (shape_.compatible && shape_.capacity[rank] == 0) continue;
+    ranks_.push_back(static_cast<std::int32_t>(rank));
+    capacity_.push_back(shape_.capacity[rank]);
+  }
 }
 
 void deepseek_planner::plan_layer(std::span<const std::int64_t> loads, const slot_layout& layout,
@@ -30,15 +34,16 @@ void deepseek_planner::plan_layer(std::span<const std::int64_t> loads, const slo
                                   std::span<std::int32_t> replica_of_slot) {
   std::fill(expert_of_slot.begin(), expert_of_slot.end(), no_expert);
   std::fill(replica_of_slot.begin(), replica_of_slot.end(), 0);
-  first_slot_.resize(static_cast<std::size_t>(layout.ranks()));
-  for (int rank = 0; rank < layout.ranks(); ++rank) first_slot_[rank] = layout.first(rank);
-
-  const std::span<const std::int32_t> capacity = shape_.capacity;
+  first_slot_.clear();
+  for (const std::int32_t rank : ranks_) first_slot_.push_back(layout.first(rank));
+  const std::span<const std::int32_t> capacity = capacity_;
   if (shape_.groups == 1) {
     plan_node(loads, capacity, first_slot_, expert_of_slot, replica_of_slot);
     return;
   }
-  groups_to_nodes(loads);
+  groups_.deal(loads, shape_.groups, shape_.nodes, true);
+  const std::span<const std::int32_t> order = groups_.experts();
+  for (std::size_t i = 0; i < order.size(); ++i) node_loads_[i] = loads[order[i]];
   const std::size_t node_experts = loads.size() / static_cast<std::size_t>(shape_.nodes);
   const std::size_t node_ranks = capacity.size() / static_cast<std::size_t>(shape_.nodes);
   for (int node = 0; node < shape_.nodes; ++node) {
@@ -51,44 +56,7 @@ void deepseek_planner::plan_layer(std::span<const std::int64_t> loads, const slo
     for (int slot = first_slot_[rank]; slot < layout.first(static_cast<int>(last_rank) + 1);
          ++slot) {
       if (expert_of_slot[slot] == no_expert) continue;
-      expert_of_slot[slot] = node_order_[node * node_experts + expert_of_slot[slot]];
-    }
-  }
-}
-
-/// Packs the groups, equally many to each node, and lists the experts in the order of nodes and
-/// places.
-void deepseek_planner::groups_to_nodes(std::span<const std::int64_t> loads) {
-  const auto groups = static_cast<std::size_t>(shape_.groups);
-  const std::size_t group_experts = loads.size() / groups;
-  const auto per_node = static_cast<std::int32_t>(groups / static_cast<std::size_t>(shape_.nodes));
-  std::vector<std::int32_t> group_of_place(groups);
-  std::iota(group_of_place.begin(), group_of_place.end(), 0);
-  if (per_node > 1) {
-    std::vector<std::int64_t> group_loads(groups);
-    for (std::size_t group = 0; group < groups; ++group) {
-      const auto members = loads.subspan(group * group_experts, group_experts);
-      group_loads[group] = std::accumulate(members.begin(), members.end(), std::int64_t{0});
-    }
-    std::vector<std::int32_t> order(groups);
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
-      return group_loads[a] > group_loads[b];
-    });
-    const std::vector<std::int32_t> capacity(static_cast<std::size_t>(shape_.nodes), per_node);
-    std::vector<std::int32_t> first(capacity.size());
-    for (std::size_t node = 0; node < first.size(); ++node) {
-      first[node] = static_cast<std::int32_t>(node) * per_node;
-    }
-    const unit_scale scale(sum_of(loads), rank_packer::unit_bits(shape_.nodes));
-    packer_.start(capacity, first, group_of_place);
-    for (const std::int32_t group : order) packer_.add(group, scale.unit(group_loads[group], 1));
-  }
-  std::size_t next = 0;
-  for (const std::int32_t group : group_of_place) {
-    for (std::size_t member = 0; member < group_experts; ++member, ++next) {
-      node_order_[next] = static_cast<std::int32_t>(group * group_experts + member);
-      node_loads_[next] = loads[node_order_[next]];
+      expert_of_slot[slot] = order[node * node_experts + expert_of_slot[slot]];
     }
   }
 }

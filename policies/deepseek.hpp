@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "policies/groups.hpp"
 #include "policies/packer.hpp"
 #include "policies/placement.hpp"
 #include "policies/replicas.hpp"
@@ -17,7 +18,7 @@ struct deepseek_shape {
   std::int32_t groups = 1;             ///< divides experts; nodes divides it
   std::int32_t nodes = 1;              ///< of equally many consecutive ranks each
   std::vector<std::int32_t> capacity;  ///< [ranks] slots to fill; equal unless nodes == 1
-  bool compatible = false;             ///< the published rules to the letter; equal capacities then
+  bool compatible = false;  ///< the published rules to the letter; equal capacities or none then
 };
 
 /// Plans one layer after another from nothing and keeps its scratch memory between them.
@@ -41,7 +42,6 @@ class deepseek_planner {
                   std::span<std::int32_t> replica_of_slot = {});
 
  private:
-  void groups_to_nodes(std::span<const std::int64_t> loads);
   void plan_node(std::span<const std::int64_t> loads, std::span<const std::int32_t> capacity,
                  std::span<const std::int32_t> first_slot, std::span<std::int32_t> expert_of_slot,
                  std::span<std::int32_t> replica_of_slot);
@@ -58,10 +58,12 @@ class deepseek_planner {
   };
 
   deepseek_shape shape_;
+  std::vector<std::int32_t> ranks_;     // those planned for
+  std::vector<std::int32_t> capacity_;  // theirs
+  group_dealer groups_;
   replica_chooser replicas_;
   rank_packer packer_;
-  std::vector<std::int32_t> node_order_;  // experts, those of node 0 first, groups in packing order
-  std::vector<std::int64_t> node_loads_;  // loads in that order
+  std::vector<std::int64_t> node_loads_;  // of the experts in the order of nodes
   std::vector<std::int32_t> first_slot_;
   std::vector<std::uint64_t> units_;       // [experts of the node]
   std::vector<std::int32_t> extra_first_;  // [experts of the node] first of its extras, -1 if none

@@ -1,17 +1,17 @@
 #include "policies/plan.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <stdexcept>
 
 #include "policies/align.hpp"
 #include "policies/balance.hpp"
-#include "policies/deepseek.hpp"
 #include "policies/digest.hpp"
 #include "policies/flow.hpp"
+#include "policies/layer_policy.hpp"
 #include "policies/limits.hpp"
 #include "policies/parallel.hpp"
-#include "policies/random.hpp"
 #include "policies/request.hpp"
 
 namespace ballast {
@@ -30,7 +30,7 @@ class layer_planner {
       : request_(request),
         task_(task),
         decided_(decided),
-        deepseek_(task.shape),
+        policy_(make_layer_policy(request, task)),
         aligner_(request.current->experts()),
         arrivals_(request.current->experts()) {
     if (task.kind == policy_kind::flow) {
@@ -57,11 +57,7 @@ class layer_planner {
       flow_->plan_layer(loads, current.layout(), current.experts_of(layer),
                         {request_.limits.max_moves_per_layer, rank_left}, experts, shares);
     } else {
-      if (task_.kind == policy_kind::random) {
-        swap_at_random(request_.seed, layer, current.layout(), experts);
-      } else {
-        deepseek_.plan_layer(loads, current.layout(), experts);
-      }
+      policy_->plan_layer({request_, layer}, experts);
       if (!request_.compatible) align(layer);
       set_equal_shares(experts, current.experts(), shares);
     }
@@ -105,7 +101,7 @@ class layer_planner {
   const plan_request& request_;
   const planning_task& task_;
   plan& decided_;
-  deepseek_planner deepseek_;
+  std::unique_ptr<layer_policy> policy_;
   std::optional<flow_planner> flow_;
   slot_aligner aligner_;
   arrival_counter arrivals_;

@@ -79,7 +79,7 @@ struct plan {
 };
 
 /// The policies by name: "static", "random", "flow", "deepseek", "deepseek-hierarchical",
-/// "deepseek-global".
+/// "deepseek-global", "deepseek-vec", "trtllm".
 std::span<const char* const> policy_names();
 
 /// Empty if the policy can plan this request, otherwise one line that names the field and the
@@ -92,7 +92,7 @@ std::string why_unplannable(const plan_request& request);
 /// Plans every layer: all of the plan but `total` and `bound` of its layers. This is the planning
 /// that has to be fast. Throws std::invalid_argument with why_unplannable's text.
 ///
-/// Unless `compatible`, the target of a deepseek policy never holds an expert twice on a rank and
+/// Unless `compatible`, a target never holds an expert twice on a rank and
 /// occupies only usable slots, an expert that stays on its rank keeps its slot, and a layer whose
 /// planned maximum is not below its current one is kept (unless that would break the rules just
 /// named). `static` keeps every layer as it is, but for what masked ranks hold; `flow` keeps the

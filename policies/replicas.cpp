@@ -6,6 +6,8 @@
 #include <numeric>
 #include <utility>
 
+#include "policies/spread_rule.hpp"
+
 namespace ballast {
 
 namespace {
@@ -13,62 +15,6 @@ namespace {
 __extension__ typedef unsigned __int128 uint128;
 
 }  // namespace
-
-/// Which replica counts can be placed with no two replicas on a rank. By the theorem of Gale and
-/// Ryser counts c1 >= c2 >= ... fit ranks of r_1, r_2, ... slots exactly if for every j the j
-/// largest counts sum to at most F(j) = sum over ranks of min(slots, j). Giving expert e, of count
-/// c, one more adds 1 to the sum of the j largest for every j >= position, where position - 1
-/// experts have more than c. So it is enough to know the largest j whose slack is used up. Beyond
-/// the largest rank's slots F is the total, which the caller does not exceed. Counts that fit form
-/// a polymatroid: an expert that may not grow now may not grow later.
-class replica_chooser::spread_rule {
- public:
-  spread_rule(std::span<const std::int32_t> capacity, int experts) {
-    for (const std::int32_t slots : capacity) {
-      if (slots < 1) continue;
-      ++hosts_;
-      const int used = std::min<int>(slots, experts);
-      total_ += used;
-      widest_ = std::max(widest_, used);
-      narrowest_ = hosts_ == 1 ? used : std::min(narrowest_, used);
-    }
-    // With equal slots S on G ranks the j largest sum to at most min(j * G, S * G) = F(j) as soon
-    // as no count exceeds G and the total fits: nothing more to watch.
-    if (narrowest_ == widest_) return;
-    more_than_.assign(static_cast<std::size_t>(hosts_) + 1, 0);
-    more_than_[0] = experts;
-    slack_.assign(static_cast<std::size_t>(widest_) + 1, 0);
-    for (int j = 1; j <= widest_; ++j) {
-      for (const std::int32_t slots : capacity) slack_[j] += std::min<int>(slots, j);
-      slack_[j] -= j;
-      if (slack_[j] == 0) tight_ = j;
-    }
-  }
-
-  std::int64_t total() const { return total_; }
-
-  /// Takes the step from `count` to count + 1 if it is possible.
-  bool grow(std::int32_t count) {
-    if (count >= hosts_) return false;
-    if (slack_.empty()) return true;
-    const int position = more_than_[count] + 1;
-    if (position <= tight_) return false;
-    ++more_than_[count];
-    for (int j = position; j <= widest_; ++j) {
-      if (--slack_[j] == 0) tight_ = j;
-    }
-    return true;
-  }
-
- private:
-  std::int64_t total_ = 0;
-  int hosts_ = 0;
-  int widest_ = 0;
-  int narrowest_ = 0;
-  int tight_ = 0;
-  std::vector<std::int32_t> more_than_;  // [count] experts with more replicas than that
-  std::vector<std::int64_t> slack_;      // [j] F(j) less the sum of the j largest counts
-};
 
 void replica_chooser::choose(std::span<const std::int64_t> loads,
                              std::span<const std::int32_t> capacity) {

@@ -32,7 +32,6 @@ class replica_chooser {
   int compare(std::int32_t a, std::int32_t b) const;
 
  private:
-  class spread_rule;
   void sort_by_load();
   template <class MayGrow>
   void grow(std::int64_t extra, MayGrow&& may_grow);

@@ -8,8 +8,9 @@ namespace ballast {
 
 namespace {
 
-constexpr std::array<const char*, 6> names = {
-    "static", "random", "flow", "deepseek", "deepseek-hierarchical", "deepseek-global"};
+constexpr std::array<const char*, 8> names = {
+    "static",          "random",       "flow",  "deepseek", "deepseek-hierarchical",
+    "deepseek-global", "deepseek-vec", "trtllm"};
 constexpr std::int64_t load_max = std::int64_t{1} << 62;
 
 std::string number(std::int64_t value) { return std::to_string(value); }
@@ -140,31 +141,54 @@ std::string why_not_hierarchical(const plan_request& request, const planning_tas
   return {};
 }
 
-/// `deepseek` is hierarchical when the groups divide over the nodes, and global otherwise; then the
-/// groups do not matter.
-std::string why_not_deepseek(const plan_request& request, planning_task& task) {
-  task.kind = policy_kind::deepseek;
+/// What the policies that plan from nothing have in common.
+std::string why_not_afresh(const plan_request& request, planning_task& task) {
   task.shape.experts = request.current->experts();
   task.shape.capacity = task.usable_slots;
   task.shape.compatible = request.compatible;
   const slot_layout& layout = request.current->layout();
-  if (request.compatible) {
-    if (!layout.is_uniform()) return "compatible: needs the same number of slots on every rank";
-    for (int rank = 0; rank < layout.ranks(); ++rank) {
-      if (task.usable_slots[rank] != layout.count(rank)) {
-        return "compatible: needs all slots usable, rank " + number(rank) + " has " +
-               number(task.usable_slots[rank]) + " of " + number(layout.count(rank));
-      }
+  if (!request.compatible) return {};
+  if (!layout.is_uniform()) return "compatible: needs the same number of slots on every rank";
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    if (task.usable_slots[rank] != 0 && task.usable_slots[rank] != layout.count(rank)) {
+      return "compatible: needs all slots of a rank usable or none, rank " + number(rank) +
+             " has " + number(task.usable_slots[rank]) + " of " + number(layout.count(rank));
     }
   }
-  if (request.policy == "deepseek-global") return {};
+  return {};
+}
+
+/// `deepseek` and `deepseek-vec` are hierarchical when the groups divide over the nodes, and global
+/// otherwise; then the groups do not matter. Ranks without usable slots make them global.
+std::string why_not_deepseek(const plan_request& request, planning_task& task) {
   const int nodes = even_nodes(*request.cluster);
   bool groups_fit = false;
   const std::string why = why_not_hierarchical(request, task, nodes, groups_fit);
-  if (!why.empty()) return request.policy == "deepseek" && !groups_fit ? std::string() : why;
+  const bool must = request.policy == "deepseek-hierarchical";
+  if (!why.empty()) return !must && !groups_fit ? std::string() : why;
   task.shape.groups = request.groups;
   task.shape.nodes = nodes;
   return {};
+}
+
+/// Chooses the kind, and what it needs.
+std::string why_not_policy(const plan_request& request, planning_task& task) {
+  const std::string& name = request.policy;
+  if (name == "static") return {};
+  if (name == "random") {
+    task.kind = policy_kind::random;
+    return has_masked_ranks(request) ? "masked_ranks: random swaps on all ranks" : "";
+  }
+  if (name == "flow") {
+    task.kind = policy_kind::flow;
+    return request.compatible ? "compatible: flow has no published rules" : "";
+  }
+  task.kind = name == "trtllm"         ? policy_kind::trtllm
+              : name == "deepseek-vec" ? policy_kind::deepseek_vec
+                                       : policy_kind::deepseek;
+  std::string why = why_not_afresh(request, task);
+  if (!why.empty() || name == "trtllm" || name == "deepseek-global") return why;
+  return why_not_deepseek(request, task);
 }
 
 }  // namespace
@@ -196,15 +220,7 @@ interpreted_request interpret(const plan_request& request) {
     if (!why.empty()) result.why_not = "current: " + why;
   }
   if (!result.why_not.empty()) return result;
-  if (request.policy == "random") {
-    result.task.kind = policy_kind::random;
-    if (has_masked_ranks(request)) result.why_not = "masked_ranks: random swaps on all ranks";
-  } else if (request.policy == "flow") {
-    result.task.kind = policy_kind::flow;
-    if (request.compatible) result.why_not = "compatible: flow has no published rules";
-  } else if (request.policy != "static") {
-    result.why_not = why_not_deepseek(request, result.task);
-  }
+  result.why_not = why_not_policy(request, result.task);
   return result;
 }
 

@@ -11,12 +11,12 @@
 
 namespace ballast {
 
-enum class policy_kind : std::uint8_t { keep, random, deepseek, flow };
+enum class policy_kind : std::uint8_t { keep, random, flow, deepseek, deepseek_vec, trtllm };
 
 struct planning_task {
   policy_kind kind = policy_kind::keep;
   std::vector<std::int32_t> usable_slots;  ///< [ranks] 0 on masked ones
-  deepseek_shape shape;                    ///< policy_kind::deepseek only
+  deepseek_shape shape;                    ///< of the policies that plan from nothing
 };
 
 /// The task, or in `why_not` one line on why the request cannot be planned.

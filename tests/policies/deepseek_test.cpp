@@ -7,6 +7,7 @@
 
 #include "jobs/bench/plain_greedy.hpp"
 #include "policies/plan.hpp"
+#include "tests/policies/published.hpp"
 #include "tests/policies/synthetic_loads.hpp"
 
 namespace ballast {
@@ -15,27 +16,12 @@ namespace {
 using ints = std::vector<std::int32_t>;
 using longs = std::vector<std::int64_t>;
 
-struct published_shape {
-  int slots, groups, nodes, ranks;
-};
+using testing::published_shape;
 
 /// phy2log of one layer as `deepseek` plans it in the compatible mode.
 ints published(const longs& loads, const published_shape& shape,
-               const std::string& policy = "deepseek") {
-  const slot_layout layout = slot_layout::uniform(shape.ranks, shape.slots / shape.ranks);
-  const ints usable(static_cast<std::size_t>(shape.ranks), shape.slots / shape.ranks);
-  const placement current = initial_placement(1, static_cast<int>(loads.size()), layout, usable);
-  const cluster_map cluster = testing::even_cluster(shape.nodes, shape.ranks / shape.nodes);
-  plan_request request;
-  request.loads = loads;
-  request.current = &current;
-  request.cluster = &cluster;
-  request.policy = policy;
-  request.compatible = true;
-  request.groups = shape.groups;
-  const plan planned = make_plan(request);
-  const auto experts = planned.target.experts_of(0);
-  return ints(experts.begin(), experts.end());
+               const std::string& policy = "deepseek", const std::vector<int>& dead = {}) {
+  return testing::published(loads, shape, policy, dead);
 }
 
 /// log2phy: slots of each expert in the order its replicas were created.
@@ -125,9 +111,18 @@ TEST(deepseek, reproduces_the_vllm_vectors) {
             (ints{0, 1, 2, 3, 4, 5, 6, 7, 0, 0, 0, 0}));  // A11
 }
 
+// SGLang's elasticity_aware; its filler in the slots of a dead rank is expert 0, ours is empty.
+TEST(deepseek, reproduces_the_published_plans_around_a_dead_rank) {
+  EXPECT_EQ(published(readme_0, {16, 4, 2, 8}, "deepseek", {3}),
+            (ints{1, 7, 4, 6, 10, 9, -1, -1, 10, 2, 0, 3, 11, 8, 5, 5}));
+  EXPECT_EQ(published(readme_1, {16, 4, 2, 8}, "deepseek", {3}),
+            (ints{8, 10, 7, 4, 1, 0, -1, -1, 2, 11, 5, 9, 5, 3, 6, 6}));
+}
+
 TEST(deepseek, packs_one_slot_per_rank_in_published_order) {
   EXPECT_EQ(published({5, 90, 40}, {4, 1, 1, 4}), (ints{0, 1, 2, 1}));
   EXPECT_EQ(published({5, 90, 40}, {6, 1, 1, 6}), (ints{0, 1, 2, 1, 1, 2}));  // 90, 45, 40
+  EXPECT_EQ(published({5, 90, 40}, {6, 1, 1, 6}, "deepseek", {0, 4}), (ints{-1, 0, 1, 2, -1, 1}));
 }
 
 TEST(deepseek, ties_do_not_depend_on_the_size_of_the_loads) {

@@ -73,6 +73,18 @@ const golden goldens[] = {
     {"18ec412eb57659cb", "flow", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
     {"149bdb4ef8b80a2f", "flow", false, 1, 1, 1, 1, 1, 1, load_kind::skewed, false, -1, -1},
     {"b928836150506e32", "flow", false, 8, 40, 1, 8, 6, 1, load_kind::skewed, false, -1, 3 * 4096},
+    {"0d53640543b61bc4", "deepseek-vec", true, 2, 12, 2, 4, 2, 4, load_kind::skewed, false, -1, -1},
+    {"526ace26ef80ef5d", "deepseek-vec", false, 58, 256, 4, 8, 9, 1, load_kind::skewed, false, -1, -1},
+    {"797064a791d6953f", "deepseek-vec", false, 3, 24, 2, 3, 6, 4, load_kind::ties, false, -1, -1},
+    {"ef26063a21d8cd5a", "deepseek-vec", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1},
+    {"3af7309e8c2f8dca", "deepseek-vec", false, 2, 20, 1, 4, 6, 1, load_kind::zeros, false, -1, -1},
+    {"1af2226cb55e604c", "deepseek-vec", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
+    {"cf7de6f1acb72dde", "trtllm", true, 2, 12, 2, 4, 2, 4, load_kind::skewed, false, -1, -1},
+    {"9b72cd5b34797dc2", "trtllm", false, 58, 256, 4, 8, 9, 1, load_kind::skewed, false, -1, -1},
+    {"a265951d5845973e", "trtllm", false, 3, 24, 2, 3, 6, 4, load_kind::ties, false, -1, -1},
+    {"9466d389c852d7a1", "trtllm", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1},
+    {"25e0da62e5defaef", "trtllm", false, 2, 20, 1, 4, 6, 1, load_kind::zeros, false, -1, -1},
+    {"5bca2f665d9b2723", "trtllm", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
 };
 
 std::int64_t load_of(load_kind kind, testing::generator& random, int expert) {

@@ -74,7 +74,7 @@ TEST(request, unplannable_requests_are_named) {
   EXPECT_EQ(why([](scenario& s) {
               s.request.compatible = true, s.request.usable_slots = {3, 3, 3, 2};
             }),
-            "compatible: needs all slots usable, rank 3 has 2 of 3");
+            "compatible: needs all slots of a rank usable or none, rank 3 has 2 of 3");
   EXPECT_EQ(
       why([](scenario& s) {  // seven slots on four ranks, which the published code asserts against
         s.current =
