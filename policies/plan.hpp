@@ -79,7 +79,7 @@ struct plan {
 };
 
 /// The policies by name: "static", "random", "flow", "deepseek", "deepseek-hierarchical",
-/// "deepseek-global", "deepseek-vec", "trtllm".
+/// "deepseek-global", "deepseek-vec", "trtllm", "swift".
 std::span<const char* const> policy_names();
 
 /// Empty if the policy can plan this request, otherwise one line that names the field and the

@@ -8,9 +8,9 @@ namespace ballast {
 
 namespace {
 
-constexpr std::array<const char*, 8> names = {
+constexpr std::array<const char*, 9> names = {
     "static",          "random",       "flow",  "deepseek", "deepseek-hierarchical",
-    "deepseek-global", "deepseek-vec", "trtllm"};
+    "deepseek-global", "deepseek-vec", "trtllm", "swift"};
 constexpr std::int64_t load_max = std::int64_t{1} << 62;
 
 std::string number(std::int64_t value) { return std::to_string(value); }
@@ -182,6 +182,10 @@ std::string why_not_policy(const plan_request& request, planning_task& task) {
   if (name == "flow") {
     task.kind = policy_kind::flow;
     return request.compatible ? "compatible: flow has no published rules" : "";
+  }
+  if (name == "swift") {
+    task.kind = policy_kind::swift;
+    return {};
   }
   task.kind = name == "trtllm"         ? policy_kind::trtllm
               : name == "deepseek-vec" ? policy_kind::deepseek_vec

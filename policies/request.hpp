@@ -11,7 +11,7 @@
 
 namespace ballast {
 
-enum class policy_kind : std::uint8_t { keep, random, flow, deepseek, deepseek_vec, trtllm };
+enum class policy_kind : std::uint8_t { keep, random, flow, deepseek, deepseek_vec, trtllm, swift };
 
 struct planning_task {
   policy_kind kind = policy_kind::keep;

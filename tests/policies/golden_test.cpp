@@ -85,6 +85,12 @@ const golden goldens[] = {
     {"9466d389c852d7a1", "trtllm", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1},
     {"25e0da62e5defaef", "trtllm", false, 2, 20, 1, 4, 6, 1, load_kind::zeros, false, -1, -1},
     {"5bca2f665d9b2723", "trtllm", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
+    {"71c07480e34e9c62", "swift", true, 3, 32, 1, 8, 5, 1, load_kind::skewed, false, -1, -1},
+    {"2e3dc0d17354100f", "swift", false, 58, 256, 4, 8, 9, 1, load_kind::skewed, false, -1, -1},
+    {"f741eea15afed1a3", "swift", false, 3, 24, 2, 3, 6, 4, load_kind::ties, false, -1, -1},
+    {"0a24933a318b428c", "swift", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1},
+    {"0268fdf044670087", "swift", false, 2, 20, 1, 4, 6, 1, load_kind::one_hot, false, -1, -1},
+    {"fabce389e95c3f1a", "swift", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
 };
 
 std::int64_t load_of(load_kind kind, testing::generator& random, int expert) {
