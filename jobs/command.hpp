@@ -16,6 +16,9 @@ using command_body = std::function<int()>;
 /// Checks of 64-bit counts.
 inline CLI::Range at_least_one() { return CLI::Range(std::int64_t{1}, std::int64_t{1} << 62); }
 inline CLI::Range at_least_zero() { return CLI::Range(std::int64_t{0}, std::int64_t{1} << 62); }
+inline CLI::Range at_least_minus_one() {
+  return CLI::Range(std::int64_t{-1}, std::int64_t{1} << 62);
+}
 
 void add_replay_command(CLI::App& program, command_body& run);
 void add_plan_command(CLI::App& program, command_body& run);

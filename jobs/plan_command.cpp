@@ -1,19 +1,50 @@
 // `ballast plan`: loads in, placement out, without MPI. Its parts are in jobs/plan/.
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <memory>
 
 #include "jobs/command.hpp"
 #include "jobs/output.hpp"
+#include "jobs/plan/curve.hpp"
 #include "jobs/plan/inputs.hpp"
 #include "jobs/plan/options.hpp"
 #include "jobs/plan/planned.hpp"
 #include "jobs/plan/report.hpp"
+#include "jobs/plan/what_if.hpp"
 
 namespace ballast {
 namespace {
 
+void require_one_plan(const plan_options& options, std::size_t plans) {
+  if (plans == 1 && (!options.curve || options.out.empty())) return;
+  const char* option = nullptr;
+  if (!options.out.empty()) option = "--out";
+  if (options.curve && plans > 1) option = "--curve";
+  if (option == nullptr) return;
+  throw job_error(exit_code::usage,
+                  fmt::format("{} is for one plan, the options ask for {}", option,
+                              plans == 1 ? std::string("several") : std::to_string(plans)));
+}
+
+// What is counted in bytes needs to know what an expert weighs.
+void require_expert_bytes(const plan_options& options, const plan_inputs& inputs) {
+  if (inputs.expert_bytes > 0) return;
+  const bool limited =
+      std::ranges::any_of(options.max_bytes, [](std::int64_t bytes) { return bytes >= 0; });
+  if (!limited && !options.curve) return;
+  throw job_error(exit_code::usage, fmt::format("{} needs --expert-bytes N or --model KEY",
+                                                limited ? "--max-bytes" : "--curve"));
+}
+
 int run_plan(const plan_options& options) {
+  const std::vector<plan_choice> choices = plan_choices(options);
+  require_one_plan(options, choices.size());
   const plan_inputs inputs = read_plan_inputs(options);
-  const planned made = make_plan(options, inputs);
+  require_expert_bytes(options, inputs);
+  if (options.curve) return static_cast<int>(run_curve(options, inputs, choices.front()));
+  if (choices.size() > 1) return static_cast<int>(run_what_if(options, inputs, choices));
+  const planned made = make_plan(options, inputs, choices.front());
   save_placement(made, options);
   if (!options.quiet && options.json != "-") print_plan(made);
   write_json(plan_to_json(made), options.json);
@@ -28,8 +59,13 @@ void add_plan_command(CLI::App& program, command_body& run) {
   plan->add_option("--loads", o->loads, "Recorded loads: .json, .json.gz or .npy [L,E] or [T,L,E]");
   plan->add_option("--generate", o->generate, "Made-up loads, as for replay");
   plan->add_option("--window", o->window, "Steps A:B (A to B-1) to sum, default all");
-  plan->add_option("--ranks", o->ranks, "Ranks")->required()->check(CLI::Range(1, 16384));
-  plan->add_option("--slots-per-rank", o->slots_per_rank, "Slots per rank and layer")
+  const auto list = [&](const char* name, auto& values, const char* what) {
+    return plan->add_option(name, values, what)->delimiter(',');
+  };
+  list("--ranks", o->ranks, "Ranks, or several with commas between")
+      ->required()
+      ->check(CLI::Range(1, 16384));
+  list("--slots-per-rank", o->slots_per_rank, "Slots per rank and layer, or several")
       ->required()
       ->check(CLI::Range(1, 1024));
   plan->add_option("--ranks-per-node", o->ranks_per_node, "Ranks of a node (default: all)")
@@ -38,13 +74,21 @@ void add_plan_command(CLI::App& program, command_body& run) {
                    "hwloc XML or synthetic string to take every node for");
   plan->add_option("--groups", o->groups, "Expert groups (default: the model's, or 1)")
       ->check(CLI::Range(1, 65536));
-  plan->add_option("--policy", o->policy, "How to plan")->capture_default_str();
+  list("--policy", o->policies, "How to plan, or several")->capture_default_str();
   plan->add_flag("--compat", o->compatible,
                  "The policy's published rules to the letter, no anti-affinity");
-  plan->add_option("--current", o->current,
-                   "The placement to start from (default: slot i holds expert i mod experts)");
-  plan->add_option("--max-moves", o->max_moves, "Moves per layer")->check(at_least_zero());
-  plan->add_option("--max-bytes", o->max_bytes, "Bytes received per rank")->check(at_least_zero());
+  plan->add_option(
+      "--current", o->current,
+      "The placement to start from (default: slot i holds expert i mod experts); slots "
+      "beyond its own are empty");
+  CLI::Option* moves =
+      list("--max-moves", o->max_moves, "Moves per layer, -1 for any number, or several")
+          ->check(at_least_minus_one());
+  list("--max-bytes", o->max_bytes, "Bytes received per rank, -1 for any number, or several")
+      ->check(at_least_minus_one());
+  plan->add_flag("--curve", o->curve,
+                 "Plan for growing budgets and show what balance the bytes buy")
+      ->excludes(moves);
   plan->add_option("--expert-bytes", o->expert_bytes, "Bytes of one expert")->check(at_least_one());
   plan->add_option("--model", o->model,
                    "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");
@@ -57,8 +101,15 @@ void add_plan_command(CLI::App& program, command_body& run) {
                    "Write the report as JSON to this file, - for standard output");
   plan->add_flag("--quiet", o->quiet, "No text");
   plan->footer(
-      "Example:\n  ballast plan --generate model=deepseek-v3,steps=10 --ranks 32 --slots-per-rank "
-      "9 --ranks-per-node 8 --out placement.json");
+      "Lists of ranks, slots, policies or budgets give a table of all combinations.\n"
+      "Examples:\n"
+      "  ballast plan --generate model=deepseek-v3,steps=10 --ranks 32 --slots-per-rank 9 "
+      "--ranks-per-node 8 --out placement.json\n"
+      "  ballast plan --loads loads.npy --current placement.json --model deepseek-v3-fp8 --ranks "
+      "32 "
+      "--slots-per-rank 9,10 --policy flow,deepseek --max-moves 0,8,32,-1\n"
+      "  ballast plan --loads loads.npy --model deepseek-v3-fp8 --ranks 32 --slots-per-rank 9 "
+      "--curve");
   plan->callback([&run, o] { run = [o] { return run_plan(*o); }; });
 }
 

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "runtime/ballast.h"
 
@@ -12,16 +13,17 @@ struct plan_options {
   std::string loads;
   std::string generate;
   std::string window;
-  std::int32_t ranks = 0;
-  std::int32_t slots_per_rank = 0;
+  std::vector<std::int32_t> ranks;
+  std::vector<std::int32_t> slots_per_rank;
   std::int32_t ranks_per_node = 0;  ///< 0: all on one node
   std::string topology;
   std::int32_t groups = 0;  ///< 0: the model's, or 1
-  std::string policy = BALLAST_DEFAULT_POLICY;
+  std::vector<std::string> policies = {BALLAST_DEFAULT_POLICY};
   bool compatible = false;
   std::string current;
-  std::int64_t max_moves = -1;
-  std::int64_t max_bytes = -1;
+  std::vector<std::int64_t> max_moves = {-1};
+  std::vector<std::int64_t> max_bytes = {-1};
+  bool curve = false;
   std::int64_t expert_bytes = 0;  ///< 0: the model's, or unknown
   std::string model;
   std::int32_t threads = 1;
@@ -30,5 +32,18 @@ struct plan_options {
   std::string json;
   bool quiet = false;
 };
+
+/// One combination of the options that may be lists.
+struct plan_choice {
+  std::int32_t ranks = 0;
+  std::int32_t slots_per_rank = 0;
+  std::string policy;
+  std::int64_t max_moves = -1;
+  std::int64_t max_bytes = -1;
+};
+
+/// All combinations; the ranks change slowest, then the slots, the policy and the budgets. Throws
+/// job_error(usage) if there are more than a table can hold.
+std::vector<plan_choice> plan_choices(const plan_options& options);
 
 }  // namespace ballast

@@ -9,45 +9,63 @@
 namespace ballast {
 namespace {
 
-void use_current(const plan_options& options, const placement_file& file,
-                 ballast_plan_request& request) {
-  const auto compare = [&](const char* field, std::int64_t in_file, std::int64_t wanted) {
-    if (in_file != wanted)
-      throw std::invalid_argument(
-          fmt::format("{}: {} is {}, the request has {}", options.current, field, in_file, wanted));
+std::vector<std::int32_t> widened(const std::vector<std::int32_t>& cells, std::int32_t slots,
+                                  std::int32_t more_slots, std::int32_t empty) {
+  std::vector<std::int32_t> wide;
+  wide.reserve(cells.size() / slots * more_slots);
+  for (auto rank = cells.begin(); rank != cells.end(); rank += slots) {
+    wide.insert(wide.end(), rank, rank + slots);
+    wide.insert(wide.end(), static_cast<std::size_t>(more_slots - slots), empty);
+  }
+  return wide;
+}
+
+void use_current(const plan_options& options, const placement_file& file, planned& made) {
+  ballast_plan_request& request = made.request;
+  const auto refuse = [&](const char* field, std::int64_t in_file, std::int64_t wanted) {
+    throw std::invalid_argument(
+        fmt::format("{}: {} is {}, the request has {}", options.current, field, in_file, wanted));
   };
-  compare("layers", file.layers, request.layers);
-  compare("experts", file.experts, request.experts);
-  compare("ranks", file.ranks, request.ranks);
-  compare("slots_per_rank", file.slots_per_rank, request.slots_per_rank);
+  if (file.layers != request.layers) refuse("layers", file.layers, request.layers);
+  if (file.experts != request.experts) refuse("experts", file.experts, request.experts);
+  if (file.ranks != request.ranks) refuse("ranks", file.ranks, request.ranks);
+  if (file.slots_per_rank > request.slots_per_rank)
+    refuse("slots_per_rank", file.slots_per_rank, request.slots_per_rank);
   request.placement = file.experts_of_slots.data();
   request.shares = file.shares.data();
+  if (file.slots_per_rank == request.slots_per_rank) return;
+  made.widened_experts =
+      widened(file.experts_of_slots, file.slots_per_rank, request.slots_per_rank, -1);
+  made.widened_shares = widened(file.shares, file.slots_per_rank, request.slots_per_rank, 0);
+  request.placement = made.widened_experts.data();
+  request.shares = made.widened_shares.data();
 }
 
 }  // namespace
 
-planned make_plan(const plan_options& options, const plan_inputs& inputs) {
+planned make_plan(const plan_options& options, const plan_inputs& inputs,
+                  const plan_choice& choice) {
   planned made;
   ballast_plan_request& request = made.request;
   ballast_plan_request_init(&request);
   request.layers = inputs.layers;
   request.experts = inputs.experts;
-  request.ranks = options.ranks;
-  request.slots_per_rank = options.slots_per_rank;
+  request.ranks = choice.ranks;
+  request.slots_per_rank = choice.slots_per_rank;
   request.loads = inputs.loads.data();
-  request.policy = options.policy.c_str();
+  request.policy = choice.policy.c_str();
   request.groups = inputs.groups;
   request.compatible = options.compatible;
-  request.max_moves = options.max_moves;
-  request.max_bytes = options.max_bytes;
+  request.max_moves = choice.max_moves;
+  request.max_bytes = choice.max_bytes;
   request.expert_bytes = inputs.expert_bytes;
   request.threads = options.threads;
   request.seed = options.seed;
-  if (inputs.current) use_current(options, *inputs.current, request);
+  if (inputs.current) use_current(options, *inputs.current, made);
   if (!options.topology.empty() || options.ranks_per_node > 0) {
     ballast_topology* topology = nullptr;
     check(ballast_topology_imitate(
-        options.ranks, options.ranks_per_node > 0 ? options.ranks_per_node : options.ranks,
+        choice.ranks, options.ranks_per_node > 0 ? options.ranks_per_node : choice.ranks,
         options.topology.c_str(), &topology));
     made.topology.reset(topology);
     request.topology = topology;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "jobs/plan/inputs.hpp"
 #include "jobs/plan/options.hpp"
@@ -11,6 +12,8 @@
 namespace ballast {
 
 struct planned {
+  std::vector<std::int32_t> widened_experts;  ///< --current in a shape with more slots, or empty
+  std::vector<std::int32_t> widened_shares;
   std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology{
       nullptr, ballast_topology_destroy};
   ballast_plan_request request;
@@ -20,8 +23,11 @@ struct planned {
 };
 
 /// Plans twice: the first run touches everything once, the second is the one that is timed.
-/// `options` and `inputs` must outlive the result. Throws job_error or std::invalid_argument naming
-/// the option, field or file.
-planned make_plan(const plan_options& options, const plan_inputs& inputs);
+/// `inputs` and `choice` must outlive the result. Where the choice has more slots per rank than the
+/// placement of
+/// --current, the added slots are empty. Throws job_error or std::invalid_argument naming the
+/// option, field or file.
+planned make_plan(const plan_options& options, const plan_inputs& inputs,
+                  const plan_choice& choice);
 
 }  // namespace ballast

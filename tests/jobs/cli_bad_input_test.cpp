@@ -273,6 +273,23 @@ TEST_F(cli_bad_input, options_and_their_values) {
   EXPECT_EQ(unknown.code, usage) << unknown.text();
 }
 
+TEST_F(cli_bad_input, what_is_asked_of_several_plans) {
+  expect_plan_fails({"--slots-per-rank", "5,6", "--out", folder_.path("p.json")}, usage,
+                    {"--out", "2"});
+  expect_plan_fails({"--slots-per-rank", "5,6", "--curve"}, usage, {"--curve", "2"});
+  expect_plan_fails({"--slots-per-rank", "5", "--curve"}, usage, {"--curve", "--expert-bytes"});
+  expect_plan_fails({"--slots-per-rank", "5", "--curve", "--max-moves", "3"}, usage,
+                    {"--curve", "--max-moves"});
+  expect_plan_fails({"--slots-per-rank", "5", "--max-bytes", "7"}, usage,
+                    {"--max-bytes", "--expert-bytes"});
+  expect_plan_fails({"--slots-per-rank", "5", "--max-moves", "-2"}, usage, {"--max-moves", "-2"});
+  expect_plan_fails({"--slots-per-rank", "5,six"}, usage, {"--slots-per-rank", "six"});
+  expect_plan_fails({"--slots-per-rank", "2,3"}, bad_input, {"slots_per_rank 2", "8 experts"});
+  arguments many = {"--slots-per-rank", "5", "--max-moves", "0"};
+  for (int i = 1; i <= 4096; ++i) many.back().append(",").append(std::to_string(i));
+  expect_plan_fails(many, usage, {"4096"});
+}
+
 TEST_F(cli_bad_input, results_that_cannot_be_written) {
   const std::string nowhere = folder_.path("missing/report.json");
   expect_replay_fails({"--json", nowhere}, system_error, {nowhere});

@@ -116,6 +116,82 @@ TEST(cli_plan, forms_of_a_trace_give_the_same_plan) {
   EXPECT_EQ(digests.size(), 1u);
 }
 
+TEST(cli_plan, lists_give_a_table_of_all_combinations) {
+  const temporary_folder folder;
+  const std::string file = folder.path("rows.json");
+  const ending end = run({"plan", "--generate", "model=deepseek-v2-lite,layers=9,steps=20",
+                          "--ranks", "8,16", "--slots-per-rank", "9,5", "--policy", "flow,deepseek",
+                          "--max-moves", "0,4,-1", "--expert-bytes", "1048576", "--json", file});
+  ASSERT_EQ(end.code, 0) << end.text();
+  std::ifstream stream(file);
+  const json table = json::parse(stream, nullptr, false);
+  EXPECT_EQ(table["schema"], "ballast.plan.what_if/1");
+  ASSERT_EQ(table["rows"].size(), 2u * 2 * 2 * 3);
+  std::set<std::string> seen;
+  for (const json& row : table["rows"]) {
+    SCOPED_TRACE(row.dump());
+    const int ranks = row["ranks"];
+    const int slots = row["slots_per_rank"];
+    const int max_moves = row["max_moves"];
+    seen.insert(row["policy"].get<std::string>() + std::to_string(ranks) + "," +
+                std::to_string(slots) + "," + std::to_string(max_moves));
+    ASSERT_EQ(row.contains("refused"), ranks * slots < 64);
+    if (row.contains("refused")) {
+      EXPECT_NE(row["refused"].get<std::string>().find("fewer than 64 experts"), std::string::npos);
+      continue;
+    }
+    EXPECT_LE(row["balance_before"], row["balance_after"]);
+    EXPECT_LE(row["balance_after"], row["balance_bound"]);
+    if (max_moves >= 0) {
+      EXPECT_LE(row["moves"], 9 * max_moves);
+    }
+    EXPECT_EQ(row["bytes"], row["moves"].get<std::int64_t>() * 1048576);
+    // The row says what the plan alone would.
+    const json alone =
+        plan({"plan", "--generate", "model=deepseek-v2-lite,layers=9,steps=20", "--ranks",
+              std::to_string(ranks), "--slots-per-rank", std::to_string(slots), "--policy",
+              row["policy"], "--max-moves", std::to_string(max_moves), "--expert-bytes", "1048576",
+              "--json", "-"});
+    EXPECT_EQ(alone["digest"], row["digest"]);
+    EXPECT_EQ(alone["balance"]["after"], row["balance_after"]);
+    EXPECT_EQ(alone["moves"]["by_link"]["island"], row["bytes_by_link"]["island"]);
+  }
+  EXPECT_EQ(seen.size(), table["rows"].size());
+  // Two header lines and a line for each row; a reason comes once.
+  EXPECT_EQ(std::ranges::count(end.out, '\n'), 1 + 2 + 24 + 1) << end.out;
+}
+
+TEST(cli_plan, slots_beyond_those_of_the_placement_are_empty) {
+  const temporary_folder folder;
+  const std::string file = folder.path("placement.json");
+  plan(with(one_plan, {"--out", file}));
+  const json table =
+      plan({"plan", "--generate", "model=deepseek-v2-lite,layers=9,steps=20", "--ranks", "8",
+            "--slots-per-rank", "8,9,10", "--current", file, "--json", "-"});
+  ASSERT_EQ(table["rows"].size(), 3u);
+  EXPECT_TRUE(table["rows"][0].contains("refused")) << "8 slots do not hold what 9 held";
+  EXPECT_EQ(table["rows"][1]["balance_before"], table["rows"][2]["balance_before"]);
+}
+
+TEST(cli_plan, curve_goes_from_no_byte_to_the_plan_without_limit) {
+  const json curve = plan(with(one_plan, {"--expert-bytes", "1000", "--curve"}));
+  EXPECT_EQ(curve["schema"], "ballast.plan.curve/1");
+  const json& points = curve["curve"];
+  ASSERT_GE(points.size(), 4u);
+  EXPECT_EQ(points.front()["max_moves"], 0);
+  EXPECT_EQ(points.front()["bytes"], 0);
+  const json unlimited = plan(with(one_plan, {"--expert-bytes", "1000"}));
+  EXPECT_EQ(points.back()["max_moves"], -1);
+  EXPECT_EQ(points.back()["bytes"], unlimited["moves"]["bytes"]);
+  EXPECT_EQ(points.back()["balance"], unlimited["balance"]["after"]);
+  for (std::size_t i = 1; i < points.size(); ++i) {
+    const double more = points[i]["bytes"].get<double>() - points[i - 1]["bytes"].get<double>();
+    const double gain = points[i]["balance"].get<double>() - points[i - 1]["balance"].get<double>();
+    EXPECT_NE(more, 0);
+    EXPECT_NEAR(points[i]["balance_per_gib"].get<double>(), gain / more * (1 << 30), 1e-3);
+  }
+}
+
 TEST(cli_plan, help_and_version) {
   for (const arguments& args :
        {arguments{"--help"}, {"plan", "--help"}, {"replay", "--help"}, {"--version"}}) {
