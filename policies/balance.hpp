@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "policies/placement.hpp"
 #include "policies/plan.hpp"
@@ -16,19 +17,29 @@ void rank_loads_of(std::span<const std::int64_t> loads,
                    std::span<const std::int32_t> share_of_slot, const slot_layout& layout,
                    std::span<scaled_load> rank_loads);
 
-/// The largest of them.
+/// The highest level (speeds.hpp) of a rank.
 scaled_load fullest_rank_load(std::span<const std::int64_t> loads,
                               std::span<const std::int32_t> expert_of_slot,
                               std::span<const std::int32_t> share_of_slot,
-                              const slot_layout& layout);
+                              const slot_layout& layout, const speed_scale& speeds = {});
 
-/// A lower bound on the fullest rank under any placement and any shares: max(mean, over k: load of
-/// the k hottest experts / min(ranks, k + slots - experts)); the k hottest have together at most k
-/// + slots - experts replicas, each on one rank. `ranks` are those with usable slots,
-/// `usable_slots` is the total of slots that may be occupied, at least one per expert. In 1/65536
-/// token, rounded up to be attainable by integers.
-scaled_load bound_with_free_shares(std::span<const std::int64_t> loads, int ranks,
-                                   int usable_slots);
+/// Ranks that may hold experts, and how many.
+struct host_set {
+  int ranks = 1;
+  std::int64_t slots = 1;            ///< in all that may be occupied, at least one per expert
+  std::vector<std::int32_t> speeds;  ///< of the ranks, fastest first; empty: all the same
+};
+
+/// Those of ranks [first, last) that have usable slots. `usable`: [ranks].
+host_set hosts_among(std::span<const std::int32_t> usable, const speed_scale& speeds, int first,
+                     int last);
+
+/// A lower bound on the highest level under any placement and any shares: max(mean, over k: load of
+/// the k hottest experts / speed of the fastest min(ranks, k + slots - experts) ranks); the k
+/// hottest have together at most k + slots - experts replicas, each on one rank. In 1/65536 token,
+/// rounded up to be attainable by integers.
+scaled_load bound_with_free_shares(std::span<const std::int64_t> loads, const host_set& hosts,
+                                   const speed_scale& speeds = {});
 
 /// Slots that a bound is asked for, the same number on every rank.
 struct bound_shape {

@@ -316,8 +316,7 @@ std::int64_t raised(std::int64_t floor, impossibility& test) {
 
 scaled_load bound_with_equal_shares(std::span<const std::int64_t> loads, const bound_shape& shape) {
   const std::int64_t slots = static_cast<std::int64_t>(shape.ranks) * shape.slots_per_rank;
-  const scaled_load free_bound =
-      bound_with_free_shares(loads, shape.ranks, static_cast<int>(slots));
+  const scaled_load free_bound = bound_with_free_shares(loads, {shape.ranks, slots, {}});
   std::vector<std::int64_t> hottest(loads.begin(), loads.end());
   std::sort(hottest.begin(), hottest.end(), std::greater<>());
   std::uint64_t total = 0;

@@ -1,6 +1,7 @@
 #include "policies/flow.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "policies/balance.hpp"
 
@@ -17,57 +18,108 @@ constexpr std::int64_t worth_parts = 500;  // what a plan from nothing has to ga
 
 }  // namespace
 
-flow_planner::flow_planner(const cluster_map& cluster, std::span<const std::int32_t> usable_slots,
-                           int experts)
-    : usable_(usable_slots),
-      experts_(experts),
-      search_(cluster, usable_slots),
-      aligner_(experts),
-      deepseek_({experts, 1, 1, {usable_slots.begin(), usable_slots.end()}, false}) {
-  for (const std::int32_t slots : usable_slots) {
-    hosts_ += slots > 0 ? 1 : 0;
-    usable_total_ += slots;
-  }
+flow_planner::flow_planner(const flow_setting& setting)
+    : setting_(setting),
+      hosts_(hosts_among(setting.usable_slots, setting.speeds, 0,
+                         static_cast<int>(setting.usable_slots.size()))),
+      search_(setting.cluster, setting.usable_slots),
+      aligner_(setting.experts),
+      deepseek_({setting.experts,
+                 1,
+                 1,
+                 {setting.usable_slots.begin(), setting.usable_slots.end()},
+                 false}),
+      homes_(setting.experts, setting.homes, setting.usable_slots, setting.speeds) {
+  rules_.speeds = setting.speeds;
+  rules_.hosts = hosts_.ranks;
+  rules_.host_speeds = std::accumulate(hosts_.speeds.begin(), hosts_.speeds.end(), std::int64_t{0});
+  rules_.equal_shares = setting.equal_shares;
 }
 
 void flow_planner::plan_layer(std::span<const std::int64_t> loads, const slot_layout& layout,
-                              std::span<const std::int32_t> current,
-                              const flow_allowance& allowance,
+                              std::span<const std::int32_t> current, const flow_purse& purse,
                               std::span<std::int32_t> expert_of_slot,
                               std::span<std::int32_t> share_of_slot) {
+  layout_ = &layout;
+  current_ = current;
+  purse_ = purse;
   start_.assign(current.begin(), current.end());
-  repair_.repair(layout, usable_, experts_, start_);
-  state_.start(loads, layout, start_);
-  const std::int64_t bound = lower_bound(loads);
-  const std::int64_t parts = layout.ranks() > large_ranks ? gap_parts_large : gap_parts;
-  const flow_budget budget{allowance.moves, allowance.rank_left, bound + bound / parts};
-  std::int64_t fullest = search_.improve(state_, current, budget);
-  found_.assign(search_.best().begin(), search_.best().end());
-  if (budget.moves < 0 && fullest > bound + bound / worth_parts) {
-    plan_afresh(loads, layout, current, budget, fullest);
+  repair_.repair(layout, setting_.usable_slots, setting_.experts, start_);
+  homes_.read(layout, start_);
+  found_.experts.clear();
+  // What is not at home stays where it is unless everything may move.
+  const bool limited = purse.moves >= 0 || !purse.rank_left.empty();
+  if (limited || homes_.local(layout, start_)) search_from(loads, start_, homes_);
+  if (homes_.kept() && !found_.experts.empty()) try_other_homes(loads);
+  if (purse.moves < 0) plan_afresh(loads);
+
+  if (!std::ranges::equal(state_.experts(), found_.experts)) {
+    state_.start(loads, layout, found_.experts, rules_);
   }
-  if (!std::ranges::equal(state_.experts(), found_)) state_.start(loads, layout, found_);
-  shares_.minimise_fullest(state_);
   share_.resize(current.size());
-  shares_.round(state_, loads, share_);
+  if (setting_.equal_shares) {
+    set_equal_shares(state_.experts(), setting_.experts, share_);
+  } else {
+    shares_.minimise_fullest(state_);
+    shares_.round(state_, loads, share_);
+  }
   write(layout, current, expert_of_slot, share_of_slot);
+}
+
+bool flow_planner::is_local(const slot_layout& layout, std::span<const std::int32_t> experts) {
+  homes_.read(layout, experts);
+  return homes_.local(layout, experts);
+}
+
+/// Searches from a placement. Takes the result if it is the first, or clearly better than what was
+/// found before and within the purse.
+void flow_planner::search_from(std::span<const std::int64_t> loads,
+                               std::span<const std::int32_t> experts, const group_homes& homes) {
+  state_.start(loads, *layout_, experts, rules_);
+  const std::int64_t bound = bound_at(loads, homes);
+  const std::int64_t parts = layout_->ranks() > large_ranks ? gap_parts_large : gap_parts;
+  const std::int64_t fullest =
+      search_.improve(state_, current_, homes, purse_, bound + bound / parts);
+  if (!found_.experts.empty() &&
+      (fullest + fullest / worth_parts >= found_.fullest || !search_.affordable(search_.best()))) {
+    return;
+  }
+  found_.experts.assign(search_.best().begin(), search_.best().end());
+  found_.fullest = fullest;
+}
+
+/// Groups that change places with others may even out what no move inside a node can.
+void flow_planner::try_other_homes(std::span<const std::int64_t> loads) {
+  group_homes homes = homes_;
+  if (homes.improve(loads) == 0) return;
+  const std::int64_t bound = bound_at(loads, homes);
+  if (found_.fullest <= bound + bound / worth_parts) return;
+  afresh_ = start_;
+  homes.bring_home(loads, *layout_, afresh_);
+  if (search_.affordable(afresh_)) search_from(loads, afresh_, homes);
 }
 
 /// Starts from the greedy's placement instead of the current one and takes what comes of it if that
 /// is clearly better: it moves nearly everything.
-void flow_planner::plan_afresh(std::span<const std::int64_t> loads, const slot_layout& layout,
-                               std::span<const std::int32_t> current, const flow_budget& budget,
-                               std::int64_t fullest) {
-  start_.resize(current.size());
-  deepseek_.plan_layer(loads, layout, start_);
-  state_.start(loads, layout, start_);
-  const std::int64_t afresh = search_.improve(state_, current, budget);
-  if (afresh + afresh / worth_parts >= fullest || !search_.affordable(search_.best())) return;
-  found_.assign(search_.best().begin(), search_.best().end());
+void flow_planner::plan_afresh(std::span<const std::int64_t> loads) {
+  group_homes homes = homes_;
+  homes.choose(loads);
+  const std::int64_t bound = bound_at(loads, homes);
+  if (!found_.experts.empty() && found_.fullest <= bound + bound / worth_parts) return;
+  afresh_.resize(current_.size());
+  if (homes.kept()) {
+    homes.place(loads, *layout_, afresh_);
+  } else {
+    deepseek_.plan_layer(loads, *layout_, afresh_);
+  }
+  search_from(loads, afresh_, homes);
 }
 
-std::int64_t flow_planner::lower_bound(std::span<const std::int64_t> loads) const {
-  const scaled_load bound = bound_with_free_shares(loads, hosts_, usable_total_);
+/// The least that the fullest rank carries, whatever is moved where, in units of the state.
+std::int64_t flow_planner::bound_at(std::span<const std::int64_t> loads,
+                                    const group_homes& homes) const {
+  const scaled_load bound =
+      homes.kept() ? homes.bound(loads) : bound_with_free_shares(loads, hosts_, setting_.speeds);
   const int shift = 16 - state_.unit_shift();  // a scaled load is in 65536ths of a token
   return static_cast<std::int64_t>(bound >> shift);
 }

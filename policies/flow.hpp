@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "policies/align.hpp"
+#include "policies/balance.hpp"
 #include "policies/deepseek.hpp"
+#include "policies/flow_groups.hpp"
 #include "policies/flow_search.hpp"
 #include "policies/flow_shares.hpp"
 #include "policies/flow_state.hpp"
@@ -16,47 +18,62 @@
 
 namespace ballast {
 
-/// What one layer may spend.
-struct flow_allowance {
-  std::int64_t moves = -1;  ///< slots that receive an expert; -1: any number
-  std::span<const std::int64_t>
-      rank_left;  ///< [ranks] how many of them each rank may have; empty: any number
+/// What all layers have in common. Everything referred to must outlive the planner.
+struct flow_setting {
+  const cluster_map& cluster;
+  std::span<const std::int32_t> usable_slots;  ///< [ranks]
+  const speed_scale& speeds;
+  group_shape homes;
+  int experts = 1;
+  bool equal_shares = false;
 };
 
 /// Plans one layer after another and keeps its scratch memory between them.
 class flow_planner {
  public:
-  /// `usable_slots`: [ranks]; both must outlive this.
-  flow_planner(const cluster_map& cluster, std::span<const std::int32_t> usable_slots, int experts);
+  explicit flow_planner(const flow_setting& setting);
 
   /// `loads`: [experts]. `current`: [slots of layout] experts, legal but for duplicates on a rank
-  /// and slots that are not usable; those are put right first, whatever the allowance.
+  /// and slots that are not usable; those are put right first, whatever the purse says.
   /// `expert_of_slot`, `share_of_slot`: [slots], overwritten. An expert that stays on its rank
   /// keeps its slot.
   void plan_layer(std::span<const std::int64_t> loads, const slot_layout& layout,
-                  std::span<const std::int32_t> current, const flow_allowance& allowance,
+                  std::span<const std::int32_t> current, const flow_purse& purse,
                   std::span<std::int32_t> expert_of_slot, std::span<std::int32_t> share_of_slot);
 
+  /// Whether all groups are at homes.
+  bool is_local(const slot_layout& layout, std::span<const std::int32_t> experts);
+
  private:
-  void plan_afresh(std::span<const std::int64_t> loads, const slot_layout& layout,
-                   std::span<const std::int32_t> current, const flow_budget& budget,
-                   std::int64_t fullest);
-  std::int64_t lower_bound(std::span<const std::int64_t> loads) const;
+  struct found_layer {
+    std::vector<std::int32_t> experts;  // [slots]
+    std::int64_t fullest = 0;
+  };
+
+  void search_from(std::span<const std::int64_t> loads, std::span<const std::int32_t> experts,
+                   const group_homes& homes);
+  void try_other_homes(std::span<const std::int64_t> loads);
+  void plan_afresh(std::span<const std::int64_t> loads);
+  std::int64_t bound_at(std::span<const std::int64_t> loads, const group_homes& homes) const;
   void write(const slot_layout& layout, std::span<const std::int32_t> current,
              std::span<std::int32_t> expert_of_slot, std::span<std::int32_t> share_of_slot);
 
-  std::span<const std::int32_t> usable_;
-  int experts_ = 0;
-  int hosts_ = 0;
-  int usable_total_ = 0;
+  flow_setting setting_;
+  flow_rules rules_;
+  host_set hosts_;
+  const slot_layout* layout_ = nullptr;
+  std::span<const std::int32_t> current_;
+  flow_purse purse_;
   flow_state state_;
   flow_search search_;
   share_solver shares_;
   slot_aligner aligner_;
   layer_repair repair_;
   deepseek_planner deepseek_;
-  std::vector<std::int32_t> start_;  // [slots] the current experts, put right
-  std::vector<std::int32_t> found_;  // [slots]
+  group_homes homes_;                 // of the current placement
+  std::vector<std::int32_t> start_;   // [slots] the current experts, put right
+  std::vector<std::int32_t> afresh_;  // [slots]
+  found_layer found_;
   std::vector<std::int32_t> share_;  // [slots] of found_
 };
 

@@ -13,7 +13,9 @@ constexpr std::size_t max_sources = 48;   // slots of the fullest block that may
 constexpr std::size_t max_targets = 128;  // emptiest ranks that may receive a replica
 constexpr std::size_t max_partners = 40;  // of them, to swap with
 constexpr int per_target = 2;
+// Levels over the mean, of which 2^20 are about the mean; times speeds times themselves below 2^63.
 constexpr std::int64_t coarse_max = std::int64_t{1} << 29;
+constexpr std::int64_t coarse_max_uneven = std::int64_t{1} << 24;
 
 }  // namespace
 
@@ -28,9 +30,11 @@ void flow_search::label_blocks(const flow_state& state) {
     queue_.assign(1, root);
     block_of_[root] = number;
     std::int64_t sum = 0;
+    std::int64_t speeds = 0;
     for (std::size_t i = 0; i < queue_.size(); ++i) {
       const int rank = queue_[i];
-      sum += state.load(rank) - state.mean();
+      sum += state.level(rank) - state.mean();
+      speeds += state.rough_speed(rank);
       for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
         const std::int32_t expert = state.expert(slot);
         if (!state.carries(slot)) continue;
@@ -44,13 +48,19 @@ void flow_search::label_blocks(const flow_state& state) {
       }
     }
     const auto count = static_cast<std::int32_t>(queue_.size());
-    blocks_.push_back({coarse(state, sum / count), count});
+    blocks_.push_back({coarse(state, sum / count), speeds});
     if (blocks_[number].level > blocks_[top_].level) top_ = number;
   }
 }
 
 std::int64_t flow_search::coarse(const flow_state& state, std::int64_t load) const {
-  return std::clamp(load >> state.score_shift(), -coarse_max, coarse_max);
+  const std::int64_t most = state.uneven() ? coarse_max_uneven : coarse_max;
+  return std::clamp(load >> state.score_shift(), -most, most);
+}
+
+/// A load that moves, in coarse units of level times speed.
+std::int64_t flow_search::amount(const flow_state& state, std::int64_t load) const {
+  return coarse(state, load) * mean_speed_;
 }
 
 /// The slots of the fullest block, those of the heaviest experts first.
@@ -75,10 +85,21 @@ void flow_search::list_sources(const flow_state& state) {
   std::sort(sources_.begin(), sources_.end(), heavier);
 }
 
+/// Whether the heaviest of the sources may come here; where groups are kept on nodes, all of a node
+/// may or none.
+bool flow_search::may_relieve(const flow_state& state, int rank) const {
+  return !homes_->kept() || std::ranges::any_of(sources_, [&](std::int32_t source) {
+    return homes_->allows(rank, state.expert(source));
+  });
+}
+
 void flow_search::list_targets(const flow_state& state) {
   targets_.clear();
   for (int rank = 0; rank < state.ranks(); ++rank) {
-    if (blocks_[block_of_[rank]].level < blocks_[top_].level) targets_.push_back(rank);
+    if (usable_[rank] > 0 && blocks_[block_of_[rank]].level < blocks_[top_].level &&
+        may_relieve(state, rank)) {
+      targets_.push_back(rank);
+    }
   }
   const auto emptier = [&](std::int32_t a, std::int32_t b) {
     const std::int64_t left = blocks_[block_of_[a]].level;
@@ -95,8 +116,8 @@ void flow_search::list_targets(const flow_state& state) {
 /// What the sum of squared excesses over the mean loses when a block receives `amount`.
 std::int64_t flow_search::squares_lost(const block& changed, std::int64_t amount) {
   const std::int64_t before = std::max<std::int64_t>(changed.level, 0);
-  const std::int64_t after = std::max<std::int64_t>(changed.level + amount / changed.ranks, 0);
-  return changed.ranks * (before - after) * (before + after);
+  const std::int64_t after = std::max<std::int64_t>(changed.level + amount / changed.speeds, 0);
+  return changed.speeds * (before - after) * (before + after);
 }
 
 /// What the sum of squares loses when up to `most` (at least `least`) goes from block `from` to
@@ -104,12 +125,16 @@ std::int64_t flow_search::squares_lost(const block& changed, std::int64_t amount
 std::int64_t flow_search::transfer_gain(const block& from, const block& to, std::int64_t least,
                                         std::int64_t most) {
   const std::int64_t gap = from.level - to.level;
-  const std::int64_t even = gap * from.ranks / (from.ranks + to.ranks) * to.ranks;
+  const std::int64_t even = gap * from.speeds / (from.speeds + to.speeds) * to.speeds;
   const std::int64_t amount = std::clamp(even, least, most);
   return squares_lost(from, -amount) + squares_lost(to, amount);
 }
 
 void flow_search::estimate_replacements(const flow_state& state) {
+  if (state.equal_shares()) {
+    estimate_equal_replacements(state);
+    return;
+  }
   const slot_layout& layout = state.layout();
   const block& top = blocks_[top_];
   for (const std::int32_t rank : targets_) {
@@ -124,28 +149,78 @@ void flow_search::estimate_replacements(const flow_state& state) {
         empty_seen = true;
       } else {
         if (state.replicas(leaving) < 2) continue;
-        const std::int64_t flow = coarse(state, state.flow(slot));
+        const std::int64_t flow = amount(state, state.flow(slot));
         const std::int32_t refuge = flow > 0 ? refuge_of(state, slot) : number;
         if (refuge == top_) continue;
         if (refuge != number) {
           loss = transfer_loss(host, blocks_[refuge], flow);
-          host.level -= flow / host.ranks;
+          host.level -= flow / host.speeds;
         }
       }
       int found = 0;
       std::int32_t last = no_expert;
       for (const std::int32_t source : sources_) {
         const std::int32_t expert = state.expert(source);
-        if (expert == last || expert == leaving || state.holds(rank, expert)) continue;
+        if (expert == last || expert == leaving || !homes_->allows(rank, expert) ||
+            state.holds(rank, expert)) {
+          continue;
+        }
         last = expert;
         const std::int64_t gain =
-            transfer_gain(top, host, 0, coarse(state, state.weight(expert))) - loss;
+            transfer_gain(top, host, 0, amount(state, state.weight(expert))) - loss;
         if (gain <= 0) break;
         offer(state, {gain, source, slot, false});
         if (++found == per_target) break;
       }
     }
   }
+}
+
+/// With equal shares one replica more relieves all hosts of an expert alike, and one less burdens
+/// them.
+void flow_search::estimate_equal_replacements(const flow_state& state) {
+  const slot_layout& layout = state.layout();
+  const auto burden = [&](std::int32_t expert, std::int64_t more, std::int32_t but) {
+    std::int64_t gain = 0;
+    for (std::int32_t slot = state.first_slot(expert); slot >= 0; slot = state.next_slot(slot)) {
+      if (slot != but) gain += squares_lost_at(state, layout.rank_of(slot), more);
+    }
+    return gain;
+  };
+  for (const std::int32_t source : sources_) {
+    const std::int32_t expert = state.expert(source);
+    const std::int64_t weight = state.weight(expert);
+    const std::int64_t count = state.replicas(expert);
+    const std::int64_t share = weight / (count + 1);
+    const std::int64_t relief = burden(expert, share - weight / count, -1);
+    if (relief <= 0) continue;
+    for (const std::int32_t rank : targets_) {
+      if (!homes_->allows(rank, expert) || state.holds(rank, expert)) continue;
+      bool empty_seen = occupied_[rank] >= usable_[rank];
+      for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
+        const std::int32_t leaving = state.expert(slot);
+        std::int64_t gain = relief;
+        if (leaving == no_expert) {
+          if (empty_seen) continue;
+          empty_seen = true;
+          gain += squares_lost_at(state, rank, share);
+        } else {
+          const std::int64_t others = state.replicas(leaving) - 1;
+          if (others == 0) continue;
+          gain += squares_lost_at(state, rank, share - state.flow(slot)) +
+                  burden(leaving, state.flow(slot) / others, slot);
+        }
+        if (gain > 0) offer(state, {gain, source, slot, false});
+      }
+    }
+  }
+}
+
+/// What the sum of squared excesses loses when a rank carries `more`.
+std::int64_t flow_search::squares_lost_at(const flow_state& state, int rank,
+                                          std::int64_t more) const {
+  return squares_lost({coarse(state, state.level(rank) - state.mean()), state.rough_speed(rank)},
+                      amount(state, more));
 }
 
 /// The block that takes the load of a replica that leaves: its own if the expert still carries
@@ -171,27 +246,35 @@ void flow_search::estimate_swaps(const flow_state& state) {
   const slot_layout& layout = state.layout();
   const block& top = blocks_[top_];
   // A swap costs two moves. None with a rank brings more than evening out with the rank's block.
+  const std::int64_t most = (state.uneven() ? coarse_max_uneven : coarse_max) * mean_speed_;
   ceilings_.clear();
   for (std::size_t i = 0; i < std::min(targets_.size(), max_partners); ++i) {
-    ceilings_.push_back(transfer_gain(top, blocks_[block_of_[targets_[i]]], 0, coarse_max) / 2);
+    ceilings_.push_back(transfer_gain(top, blocks_[block_of_[targets_[i]]], 0, most) / 2);
   }
+  const bool equal = state.equal_shares();
   for (const std::int32_t source : sources_) {
     const std::int32_t expert = state.expert(source);
-    const std::int64_t weight = coarse(state, state.weight(expert));
-    const bool divides = state.replicas(expert) > 1;
+    const std::int64_t weight = amount(state, equal ? state.flow(source) : state.weight(expert));
+    const bool divides = !equal && state.replicas(expert) > 1;
     const int home = layout.rank_of(source);
     candidate best{best_.size() == limit_ ? best_.back().value : 0, -1, -1, true};
     for (std::size_t i = 0; i < ceilings_.size(); ++i) {
       const int rank = targets_[i];
       const block& host = blocks_[block_of_[rank]];
-      if (ceilings_[i] <= best.value || state.holds(rank, expert)) continue;
+      if (ceilings_[i] <= best.value || !homes_->allows(rank, expert) ||
+          state.holds(rank, expert)) {
+        continue;
+      }
       for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
         const std::int32_t other = state.expert(slot);
         if (other == no_expert) continue;
-        const std::int64_t back = coarse(state, state.weight(other));
-        const bool other_divides = state.replicas(other) > 1;
+        const std::int64_t back = amount(state, equal ? state.flow(slot) : state.weight(other));
+        const bool other_divides = !equal && state.replicas(other) > 1;
         const std::int64_t most = weight - (other_divides ? 0 : back);
-        if (most <= 0 || (other_divides && state.holds(home, other))) continue;
+        if (most <= 0 || (state.replicas(other) > 1 && state.holds(home, other)) ||
+            !homes_->allows(home, other)) {
+          continue;
+        }
         const std::int64_t gain = transfer_gain(top, host, (divides ? 0 : weight) - back, most) / 2;
         if (gain > best.value) best = {gain, source, slot, true};
       }

@@ -28,17 +28,21 @@ flow_search::flow_search(const cluster_map& cluster, std::span<const std::int32_
 }
 
 std::int64_t flow_search::improve(flow_state& state, std::span<const std::int32_t> origin,
-                                  const flow_budget& budget) {
+                                  const group_homes& homes, const flow_purse& purse,
+                                  std::int64_t target) {
   layout_ = &state.layout();
   origin_ = origin;
-  budget_ = budget;
+  homes_ = &homes;
+  purse_ = purse;
+  target_ = target;
+  mean_speed_ = state.uneven() ? 16 : 1;
   list_hosts(static_cast<std::size_t>(state.experts_count()));
   count_arrivals(state);
   std::int64_t fullest = state.fullest();
   saved_.assign(state.experts().begin(), state.experts().end());
   // Every step lowers the score; the limit is for inputs where that would take very many.
   std::int64_t steps = steps_least + steps_per_rank * state.ranks();
-  while (fullest > budget_.target && steps-- > 0 && (step(state) || escape(state))) {
+  while (fullest > target_ && steps-- > 0 && (step(state) || escape(state))) {
     const std::int64_t now = state.fullest();
     if (now < fullest) {
       fullest = now;
@@ -55,10 +59,10 @@ bool flow_search::affordable(std::span<const std::int32_t> experts) const {
     for (std::int32_t slot = layout_->first(rank); slot < layout_->first(rank + 1); ++slot) {
       if (experts[slot] != no_expert && !was_on(rank, experts[slot])) ++arrivals;
     }
-    if (!budget_.rank_left.empty() && arrivals > budget_.rank_left[rank]) return false;
+    if (!purse_.rank_left.empty() && arrivals > purse_.rank_left[rank]) return false;
     moves += arrivals;
   }
-  return budget_.moves < 0 || moves <= budget_.moves;
+  return purse_.moves < 0 || moves <= purse_.moves;
 }
 
 void flow_search::list_hosts(std::size_t experts) {
@@ -132,7 +136,7 @@ void flow_search::note_arrivals(const flow_state& state, std::int32_t expert, st
 const flow_search::candidate* flow_search::try_out(flow_state& state, std::size_t first) {
   const score_type before = state.score();
   // With one move left, only the fullest rank counts.
-  const bool final_move = budget_.moves >= 0 && budget_.moves - moves_ <= 1;
+  const bool final_move = purse_.moves >= 0 && purse_.moves - moves_ <= 1;
   const std::int64_t fullest = state.fullest();
   score_type most = 0;
   const candidate* chosen = nullptr;
@@ -169,8 +173,8 @@ bool flow_search::escape(flow_state& state) {
   if (losing_.size() > kicks) losing_.resize(kicks);
   const std::vector<outcome> kicked = losing_;
   const score_type before = state.score();
-  if (budget_.moves >= 0 && budget_.moves - moves_ < 2) return false;
-  if (state.fullest() <= budget_.target + budget_.target / escape_parts) return false;
+  if (purse_.moves >= 0 && purse_.moves - moves_ < 2) return false;
+  if (state.fullest() <= target_ + target_ / escape_parts) return false;
   before_ = state;
   for (const outcome& first : kicked) {
     carry_out(state, first.change);
@@ -194,7 +198,7 @@ void flow_search::offer(const flow_state& state, const candidate& next) {
       return;
     }
   }
-  if (!within_budget(state, next)) return;
+  if (!within_purse(state, next)) return;
   if (best_.size() == limit_) best_.pop_back();
   const auto at = std::find_if(best_.begin(), best_.end(),
                                [&](const candidate& held) { return held.value < next.value; });
@@ -208,15 +212,15 @@ int flow_search::arrivals(const flow_state& state, std::int32_t expert, std::int
   return (was_on(rank, expert) ? 0 : 1) - (leaving == no_expert || was_on(rank, leaving) ? 0 : 1);
 }
 
-bool flow_search::within_budget(const flow_state& state, const candidate& next) const {
+bool flow_search::within_purse(const flow_state& state, const candidate& next) const {
   const int there = arrivals(state, state.expert(next.from), next.to);
   const int back = next.swaps ? arrivals(state, state.expert(next.to), next.from) : 0;
-  if (budget_.moves >= 0 && there + back > 0 && moves_ + there + back > budget_.moves) return false;
-  if (budget_.rank_left.empty()) return true;
+  if (purse_.moves >= 0 && there + back > 0 && moves_ + there + back > purse_.moves) return false;
+  if (purse_.rank_left.empty()) return true;
   const int to = state.layout().rank_of(next.to);
   const int from = state.layout().rank_of(next.from);
-  return (there <= 0 || rank_moves_[to] + there <= budget_.rank_left[to]) &&
-         (back <= 0 || rank_moves_[from] + back <= budget_.rank_left[from]);
+  return (there <= 0 || rank_moves_[to] + there <= purse_.rank_left[to]) &&
+         (back <= 0 || rank_moves_[from] + back <= purse_.rank_left[from]);
 }
 
 /// Of all that arrives; what takes back earlier arrivals costs little.

@@ -6,16 +6,18 @@
 #include <span>
 #include <vector>
 
+#include "policies/flow_groups.hpp"
 #include "policies/flow_state.hpp"
 #include "topology/cluster_map.hpp"
 
 namespace ballast {
 
-struct flow_budget {
-  std::int64_t moves = -1;  ///< slots that receive an expert; -1: any number
-  std::span<const std::int64_t>
-      rank_left;            ///< [ranks] how many of them each rank may have; empty: any number
-  std::int64_t target = 0;  ///< fullest rank to stop at, in units of the state
+/// What one layer may spend.
+struct flow_purse {
+  std::int64_t moves = -1;                  ///< slots that receive an expert; -1: any number
+  std::span<const std::int64_t> rank_left;  ///< [ranks] how many of them each rank may have, then
+                                            ///< [link classes] over how many links of each class
+                                            ///< they may come; empty: any number
 };
 
 /// Searches one layer after another and keeps its scratch memory between them.
@@ -24,24 +26,24 @@ class flow_search {
   flow_search(const cluster_map& cluster, std::span<const std::int32_t> usable_slots);
 
   /// Improves `state` by moves counted against `origin` (the experts of its slots that need not be
-  /// moved) within the budget. Returns the lightest fullest rank on the way; `best` is the
-  /// placement that had it.
+  /// moved) within the purse, until the highest level is `target` or less, in units of the state.
+  /// Returns the lowest highest level on the way; `best` is the placement that had it.
   std::int64_t improve(flow_state& state, std::span<const std::int32_t> origin,
-                       const flow_budget& budget);
+                       const group_homes& homes, const flow_purse& purse, std::int64_t target);
 
   /// [slots] experts where the fullest rank was lightest.
   std::span<const std::int32_t> best() const { return saved_; }
 
-  /// Whether these experts are within the last budget.
+  /// Whether these experts are within the last purse.
   bool affordable(std::span<const std::int32_t> experts) const;
 
  private:
   using score_type = flow_state::score_type;
 
-  /// Ranks of equal load, connected by replicas that carry.
+  /// Ranks of equal level, connected by replicas that carry.
   struct block {
-    std::int64_t level = 0;
-    std::int32_t ranks = 0;
+    std::int64_t level = 0;   // over the mean, coarse
+    std::int64_t speeds = 0;  // rough, of its ranks; with equal speeds their number
   };
   /// Slot `to` gets the expert of slot `from`, which keeps its own (`swaps` false) or gets that of
   /// slot `to`.
@@ -67,8 +69,10 @@ class flow_search {
   bool escape(flow_state& state);
   void label_blocks(const flow_state& state);
   std::int64_t coarse(const flow_state& state, std::int64_t load) const;
+  std::int64_t amount(const flow_state& state, std::int64_t load) const;
   void list_sources(const flow_state& state);
   void list_targets(const flow_state& state);
+  bool may_relieve(const flow_state& state, int rank) const;
   static std::int64_t squares_lost(const block& changed, std::int64_t amount);
   static std::int64_t transfer_gain(const block& from, const block& to, std::int64_t least,
                                     std::int64_t most);
@@ -78,10 +82,12 @@ class flow_search {
   void estimate_swaps(const flow_state& state);
   void offer(const flow_state& state, const candidate& next);
   int arrivals(const flow_state& state, std::int32_t expert, std::int32_t slot) const;
-  bool within_budget(const flow_state& state, const candidate& next) const;
+  bool within_purse(const flow_state& state, const candidate& next) const;
   std::int64_t price(const flow_state& state, const candidate& next) const;
   std::int64_t link_price(std::int32_t expert, int rank) const;
   std::int64_t link_cost(int from, int to) const;
+  void estimate_equal_replacements(const flow_state& state);
+  std::int64_t squares_lost_at(const flow_state& state, int rank, std::int64_t more) const;
   static void apply(flow_state& state, const candidate& next);
 
   const cluster_map& cluster_;
@@ -90,11 +96,14 @@ class flow_search {
   std::span<const std::int32_t> origin_;
   std::vector<std::vector<std::int32_t>>
       hosts_before_;  // [experts] ranks that hold it in `origin_`
-  flow_budget budget_;
+  const group_homes* homes_ = nullptr;
+  flow_purse purse_;
+  std::int64_t target_ = 0;
   std::int64_t moves_ = 0;
   std::vector<std::int64_t> rank_moves_;
   std::vector<std::int32_t> occupied_;
   std::int64_t dearest_ = 1;
+  std::int64_t mean_speed_ = 1;  // as rough_speed counts
 
   std::vector<std::int32_t> block_of_;  // [ranks]
   std::vector<block> blocks_;

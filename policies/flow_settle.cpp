@@ -21,6 +21,11 @@ constexpr int part_bits = 40;
 }  // namespace
 
 void flow_state::settle() {
+  if (rules_.equal_shares) {
+    for (const int rank : touched_) is_touched_[rank] = 0;
+    touched_.clear();
+    return;
+  }
   std::size_t work = work_least + work_per_rank * touched_.size();
   while (work > 0) {
     // First every block by itself, so that load then flows only from a fuller block to an emptier.
@@ -71,16 +76,24 @@ void flow_state::grow_tree(int root) {
   }
 }
 
-/// Gives all ranks of the tree the same load by shifting along its edges. Where that would take
-/// more from replicas than they have, goes only as far as the first of them is empty, drops that
-/// one and returns false.
+/// Brings all ranks of the tree to the same level by shifting along its edges. Where that would
+/// take more from replicas than they have, goes only as far as the first of them is empty, drops
+/// that one and returns false.
 bool flow_state::level_tree() {
   std::int64_t sum = 0;
-  for (const tree_node& node : tree_) sum += load_[node.rank];
-  const std::int64_t level = sum / static_cast<std::int64_t>(tree_.size());
+  std::int64_t speeds = 0;
+  for (const tree_node& node : tree_) {
+    sum += load_[node.rank];
+    speeds += speed(node.rank);
+  }
+  const std::int64_t each = sum / speeds;
   for (std::size_t i = tree_.size() - 1; i > 0; --i) {
     tree_node& node = tree_[i];
-    node.need += level - load_[node.rank];
+    const std::int64_t fair =
+        uneven_
+            ? static_cast<std::int64_t>(static_cast<score_type>(sum) * speed(node.rank) / speeds)
+            : each;
+    node.need += fair - load_[node.rank];
     tree_[node.parent].need += node.need;
   }
   sum_needs();
@@ -169,7 +182,7 @@ void flow_state::drop(std::int32_t slot) {
   std::int32_t best = -1;
   for (std::int32_t other = head_[expert_[slot]]; other >= 0; other = next_[other]) {
     if (other == slot || !active_[other]) continue;
-    if (best < 0 || load_[layout_->rank_of(other)] < load_[layout_->rank_of(best)]) best = other;
+    if (best < 0 || level(layout_->rank_of(other)) < level(layout_->rank_of(best))) best = other;
   }
   if (flow_[slot] > 0) shift(slot, best, flow_[slot]);
   set_active(slot, false);
@@ -180,7 +193,7 @@ void flow_state::drop(std::int32_t slot) {
 /// When all blocks are even, lets the idle replica carry that joins the tree to the
 /// rank whose load differs most in the direction that helps.
 bool flow_state::extend_block() {
-  const std::int64_t level = load_[tree_[0].rank];
+  const std::int64_t own = level(tree_[0].rank);
   std::int64_t most = tolerance_;
   std::int32_t best = -1;
   for (const tree_node& node : tree_) {
@@ -190,8 +203,7 @@ bool flow_state::extend_block() {
       if (expert == no_expert || count_[expert] < 2 || weight_[expert] == 0) continue;
       for (std::int32_t other = head_[expert]; other >= 0; other = next_[other]) {
         if (active_[other] == active_[slot]) continue;
-        const std::int64_t gap =
-            (level - load_[layout_->rank_of(other)]) * (active_[slot] ? 1 : -1);
+        const std::int64_t gap = (own - level(layout_->rank_of(other))) * (active_[slot] ? 1 : -1);
         if (gap > most) {
           most = gap;
           best = active_[slot] ? other : slot;

@@ -10,18 +10,18 @@ namespace ballast {
 void share_solver::minimise_fullest(flow_state& state) {
   seen_rank_.assign(static_cast<std::size_t>(state.ranks()), 0);
   search_number_ = 0;
-  std::int64_t limit = (state.total() + state.ranks() - 1) / state.ranks();
+  std::int64_t limit = state.mean();
   for (;;) {
     int fullest = 0;
     for (int rank = 1; rank < state.ranks(); ++rank) {
-      if (state.load(rank) > state.load(fullest)) fullest = rank;
+      if (state.level(rank) > state.level(fullest)) fullest = rank;
     }
-    if (state.load(fullest) <= limit) return;
+    if (state.load(fullest) <= state.load_at(fullest, limit)) return;
     // No load leaves the ranks that this one reaches, so their average is a lower bound: the Newton
     // step. While this one is above it, another of them is below.
     search(state, fullest, -1);
-    limit = std::max(limit, average_reached());
-    if (state.load(fullest) <= limit) return;
+    limit = std::max(limit, average_reached(state));
+    if (state.load(fullest) <= state.load_at(fullest, limit)) return;
     push(state, search(state, fullest, limit), limit);
   }
 }
@@ -45,24 +45,48 @@ std::int32_t share_solver::search(const flow_state& state, int start, std::int64
         if (seen_rank_[reached] == search_number_) continue;
         seen_rank_[reached] = search_number_;
         steps_.push_back({reached, static_cast<std::int32_t>(i), slot, other, state.load(reached)});
-        if (state.load(reached) < limit) return static_cast<std::int32_t>(steps_.size()) - 1;
+        if (limit >= 0 && state.load(reached) < state.load_at(reached, limit))
+          return static_cast<std::int32_t>(steps_.size()) - 1;
       }
     }
   }
   return -1;
 }
 
-std::int64_t share_solver::average_reached() const {
-  std::int64_t sum = 0;
-  for (const step& reached : steps_) sum += reached.load;
-  const auto count = static_cast<std::int64_t>(steps_.size());
-  return (sum + count - 1) / count;
+/// The least level at which the ranks reached can carry what they carry.
+std::int64_t share_solver::average_reached(const flow_state& state) const {
+  flow_state::score_type sum = 0;
+  std::int64_t speeds = 0;
+  for (const step& reached : steps_) {
+    sum += reached.load;
+    speeds += state.speed(reached.rank);
+  }
+  if (!state.uneven()) return static_cast<std::int64_t>((sum + speeds - 1) / speeds);
+  const auto room_at = [&](std::int64_t level) {
+    flow_state::score_type room = 0;
+    for (const step& reached : steps_) room += state.load_at(reached.rank, level);
+    return room;
+  };
+  std::int64_t low = 0;
+  std::int64_t high = 0;  // load_at rounds down, but not below what a rank carries at its level + 1
+  for (const step& reached : steps_) high = std::max(high, state.level(reached.rank) + 1);
+  while (low < high) {
+    const std::int64_t middle = low + (high - low) / 2;
+    if (room_at(middle) >= sum) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return low;
 }
 
 /// Moves as much along the path to step `last` as brings its start down, or its end up, to `limit`.
 void share_solver::push(flow_state& state, std::int32_t last, std::int64_t limit) {
-  std::int64_t amount =
-      std::min(state.load(steps_[0].rank) - limit, limit - state.load(steps_[last].rank));
+  const int from = steps_[0].rank;
+  const int to = steps_[last].rank;
+  std::int64_t amount = std::min(state.load(from) - state.load_at(from, limit),
+                                 state.load_at(to, limit) - state.load(to));
   for (std::int32_t i = last; steps_[i].parent >= 0; i = steps_[i].parent) {
     amount = std::min(amount, state.flow(steps_[i].from_slot));
   }
@@ -107,9 +131,11 @@ void share_solver::round(const flow_state& state, std::span<const std::int64_t> 
           best = slot;
           continue;
         }
-        const scaled_load here = rank_load[layout.rank_of(slot)];
-        const scaled_load there = rank_load[layout.rank_of(best)];
-        if (here < there || (here == there && slot < best)) best = slot;
+        const int here = layout.rank_of(slot);
+        const int there = layout.rank_of(best);
+        const scaled_load by = rank_load[here] * state.speed(there);
+        const scaled_load than = rank_load[there] * state.speed(here);
+        if (by < than || (by == than && slot < best)) best = slot;
       }
       ++share_of_slot[best];
       rank_load[layout.rank_of(best)] += loads[expert];

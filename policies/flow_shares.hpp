@@ -33,7 +33,7 @@ class share_solver {
   };
 
   std::int32_t search(const flow_state& state, int start, std::int64_t limit);
-  std::int64_t average_reached() const;
+  std::int64_t average_reached(const flow_state& state) const;
   void push(flow_state& state, std::int32_t last, std::int64_t limit);
 
   std::vector<step> steps_;

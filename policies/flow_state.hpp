@@ -3,26 +3,39 @@
 // replica takes, and the load of every rank. The loads that replicas take are kept at (or, after a
 // trial change, brought back to) the evenest split that the placement allows.
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "policies/placement.hpp"
+#include "policies/speeds.hpp"
 
 namespace ballast {
 
+/// How the loads of a layer's experts become loads of ranks.
+struct flow_rules {
+  speed_scale speeds;
+  int hosts = 1;                 ///< ranks that may hold experts
+  std::int64_t host_speeds = 1;  ///< the sum of their speeds
+  bool equal_shares = false;     ///< an expert's load is split equally over its replicas
+};
+
 /// Loads here are in units of a power of two of a token, chosen so that the layer's total is below
-/// 2^61.
+/// 2^61, or 2^45 where ranks differ in speed.
 ///
-/// The evenest split: no replica takes load on a rank that is fuller than another rank that hosts
-/// its expert. It minimises the fullest rank and every other convex measure of the rank loads at
-/// once. Then replicas that take load connect ranks of equal load; such a set of ranks is called a
-/// block.
+/// The level of a rank is its load over its speed, scaled so that a rank of mean speed has its load
+/// for a level: it is what a plan evens out.
+///
+/// The evenest split: no replica takes load on a rank that is at a higher level than another rank
+/// that hosts its expert. It minimises the highest level and every other convex measure of the
+/// levels at once. Then replicas that take load connect ranks of equal level; such a set of ranks
+/// is called a block. With equal shares nothing is evened out, and every rank is a block.
 class flow_state {
  public:
   /// Takes over a legal placement without duplicates on a rank. `loads`: [experts].
   void start(std::span<const std::int64_t> loads, const slot_layout& layout,
-             std::span<const std::int32_t> expert_of_slot);
+             std::span<const std::int32_t> expert_of_slot, const flow_rules& rules);
 
   int ranks() const { return static_cast<int>(load_.size()); }
   int experts_count() const { return static_cast<int>(head_.size()); }
@@ -34,6 +47,18 @@ class flow_state {
   /// Whether the slot's expert has other replicas and this one takes load (or may come to).
   bool carries(std::int32_t slot) const { return active_[slot] != 0; }
   std::int64_t load(int rank) const { return load_[rank]; }
+  std::int64_t level(int rank) const { return uneven_ ? level_of(rank, load_[rank]) : load_[rank]; }
+  /// The most that the rank may carry at a level.
+  std::int64_t load_at(int rank, std::int64_t level) const;
+  std::int64_t speed(int rank) const { return uneven_ ? rules_.speeds.speeds[rank] : 1; }
+  /// The rank's speed in sixteenths of the mean, at least 1; always 1 where all are the same.
+  std::int64_t rough_speed(int rank) const {
+    return uneven_ ? std::max<std::int64_t>(
+                         16 * rules_.speeds.of(rank) * rules_.speeds.ranks / rules_.speeds.sum, 1)
+                   : 1;
+  }
+  bool uneven() const { return uneven_; }
+  bool equal_shares() const { return rules_.equal_shares; }
   std::int64_t weight(std::int32_t expert) const { return weight_[expert]; }
   std::int32_t replicas(std::int32_t expert) const { return count_[expert]; }
   std::int32_t first_slot(std::int32_t expert) const { return head_[expert]; }
@@ -43,10 +68,11 @@ class flow_state {
   std::int64_t mean() const { return mean_; }
   int unit_shift() const { return unit_shift_; }
 
-  /// Sum over ranks of the squared excess over the mean, in rough units: what a search lowers.
+  /// Sum over ranks of speed times the squared excess of the level over the mean, in rough units:
+  /// what a search lowers.
   __extension__ typedef __int128 score_type;
   score_type score() const { return score_; }
-  std::int64_t fullest() const;
+  std::int64_t fullest() const;  ///< the highest level
   /// An excess is shifted right by this before it is squared.
   int score_shift() const { return score_shift_; }
 
@@ -67,6 +93,11 @@ class flow_state {
   void shift(std::int32_t from_slot, std::int32_t to_slot, std::int64_t amount);
 
  private:
+  struct host {
+    std::int64_t level;
+    std::int64_t base;  // load of the rank but for this replica's
+    std::int32_t slot;
+  };
   struct slot_change {
     std::int32_t slot;
     std::int64_t flow;
@@ -91,7 +122,13 @@ class flow_state {
   void set_flow(std::int32_t slot, std::int64_t flow);
   void set_active(std::int32_t slot, bool active);
   void set_load(int rank, std::int64_t load);
-  score_type square(std::int64_t load) const;
+  std::int64_t level_of(int rank, std::int64_t load) const {
+    return static_cast<std::int64_t>(static_cast<score_type>(load) * factor_[rank] >> factor_bits);
+  }
+  score_type square(int rank, std::int64_t load) const;
+  void choose_units(std::span<const std::int64_t> loads);
+  void even_out_from_scratch();
+  void split_equally(std::int32_t expert);
   void link(std::int32_t slot, std::int32_t expert);
   void unlink(std::int32_t slot);
   void put(std::int32_t slot, std::int32_t expert);
@@ -108,7 +145,12 @@ class flow_state {
   void drop(std::int32_t slot);
   bool extend_block();
 
+  static constexpr int factor_bits = 32;
+
   const slot_layout* layout_ = nullptr;
+  flow_rules rules_;
+  bool uneven_ = false;
+  std::vector<std::int64_t> factor_;   // [ranks] level over load, in 2^-32
   std::vector<std::int32_t> expert_;   // [slots]
   std::vector<std::int64_t> flow_;     // [slots]
   std::vector<std::uint8_t> active_;   // [slots] one of several replicas, and takes load
@@ -132,7 +174,7 @@ class flow_state {
   std::vector<std::uint32_t> seen_rank_;  // [ranks] number of the tree that reached it
   std::vector<std::uint32_t> seen_expert_;
   std::uint32_t tree_number_ = 0;
-  std::vector<std::pair<std::int64_t, std::int32_t>> hosts_;
+  std::vector<host> hosts_;
 
   bool trial_ = false;
   std::vector<slot_change> slot_changes_;

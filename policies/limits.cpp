@@ -31,33 +31,32 @@ std::int32_t arrival_counter::count(const slot_layout& layout,
 namespace {
 
 /// Empties masked ranks of one layer that was kept. Shares become equal if anything changes.
-void clear_masked(const plan_request& request, std::span<const std::int32_t> usable, int layer,
+void clear_masked(const plan_request& request, const planning_task& task, int layer,
                   plan& decided) {
   const placement& current = *request.current;
   const auto experts = decided.target.experts_of(layer);
-  layer_repair().repair(current.layout(), usable, current.experts(), experts);
+  layer_repair().repair(current.layout(), task.usable_slots, current.experts(), experts);
   if (std::ranges::equal(experts, current.experts_of(layer))) return;
   const auto shares = decided.target.shares_of(layer);
   set_equal_shares(experts, current.experts(), shares);
   const auto count = static_cast<std::size_t>(current.experts());
   layer_outcome& outcome = decided.layers[layer];
   outcome.max_after = fullest_rank_load(request.loads.subspan(layer * count, count), experts,
-                                        shares, current.layout());
+                                        shares, current.layout(), task.speeds);
   outcome.moves = arrival_counter(current.experts())
                       .count(current.layout(), current.experts_of(layer), experts);
 }
 
 }  // namespace
 
-void keep_layer(const plan_request& request, std::span<const std::int32_t> usable, int layer,
-                plan& decided) {
+void keep_layer(const plan_request& request, const planning_task& task, int layer, plan& decided) {
   const auto experts = request.current->experts_of(layer);
   const auto shares = request.current->shares_of(layer);
   std::copy(experts.begin(), experts.end(), decided.target.experts_of(layer).begin());
   std::copy(shares.begin(), shares.end(), decided.target.shares_of(layer).begin());
   decided.layers[layer].max_after = decided.layers[layer].max_before;
   decided.layers[layer].moves = 0;
-  if (has_masked_ranks(request)) clear_masked(request, usable, layer, decided);
+  if (has_masked_ranks(request)) clear_masked(request, task, layer, decided);
 }
 
 std::vector<std::int32_t> moving_layers(const plan& decided) {
@@ -73,12 +72,11 @@ std::vector<std::int32_t> moving_layers(const plan& decided) {
   return order;
 }
 
-void apply_limits(const plan_request& request, std::span<const std::int32_t> usable,
-                  plan& decided) {
+void apply_limits(const plan_request& request, const planning_task& task, plan& decided) {
   if (request.limits.max_moves_per_layer >= 0) {
     for (std::size_t layer = 0; layer < decided.layers.size(); ++layer) {
       if (decided.layers[layer].moves <= request.limits.max_moves_per_layer) continue;
-      keep_layer(request, usable, static_cast<int>(layer), decided);
+      keep_layer(request, task, static_cast<int>(layer), decided);
     }
   }
   if (request.limits.max_bytes_per_rank < 0 || request.expert_bytes == 0) return;
@@ -91,7 +89,7 @@ void apply_limits(const plan_request& request, std::span<const std::int32_t> usa
     arrivals.count(layout, request.current->experts_of(layer), decided.target.experts_of(layer),
                    with_layer);
     if (*std::max_element(with_layer.begin(), with_layer.end()) > budget) {
-      keep_layer(request, usable, layer, decided);
+      keep_layer(request, task, layer, decided);
     } else {
       spent.swap(with_layer);
     }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "policies/plan.hpp"
+#include "policies/request.hpp"
 
 namespace ballast {
 
@@ -31,13 +32,11 @@ std::vector<std::int32_t> moving_layers(const plan& decided);
 
 /// Puts layers of `decided` back to the current placement: those with more than max_moves_per_layer
 /// moves, then, taking the others by benefit (max_before - max_after descending, then layer), those
-/// with which a rank would receive more than max_bytes_per_rank. `usable`: [ranks] slots that a
-/// target may occupy.
-void apply_limits(const plan_request& request, std::span<const std::int32_t> usable, plan& decided);
+/// with which a rank would receive more than max_bytes_per_rank.
+void apply_limits(const plan_request& request, const planning_task& task, plan& decided);
 
 /// Puts one layer back: experts and shares as they are now, no moves, max_after = max_before. If
 /// there are masked ranks it is repaired (repair.hpp) instead, where it has to be.
-void keep_layer(const plan_request& request, std::span<const std::int32_t> usable, int layer,
-                plan& decided);
+void keep_layer(const plan_request& request, const planning_task& task, int layer, plan& decided);
 
 }  // namespace ballast

@@ -23,6 +23,12 @@ std::span<const std::int64_t> loads_of(const plan_request& request, int layer) {
   return request.loads.subspan(layer * experts, experts);
 }
 
+bool is_limited(const plan_limits& limits) {
+  return limits.max_moves_per_layer >= 0 || limits.max_moves_total >= 0 ||
+         limits.max_bytes_per_rank >= 0 ||
+         std::ranges::any_of(limits.max_bytes_per_link, [](auto bytes) { return bytes >= 0; });
+}
+
 /// Plans layers, one after another, straight into the target; one per thread.
 class layer_planner {
  public:
@@ -34,7 +40,8 @@ class layer_planner {
         aligner_(request.current->experts()),
         arrivals_(request.current->experts()) {
     if (task.kind == policy_kind::flow) {
-      flow_.emplace(*request.cluster, task.usable_slots, request.current->experts());
+      flow_.emplace(flow_setting{*request.cluster, task.usable_slots, task.speeds, task.homes,
+                                 request.current->experts(), request.equal_shares});
     }
   }
 
@@ -44,11 +51,11 @@ class layer_planner {
     const placement& current = *request_.current;
     const auto loads = loads_of(request_, layer);
     layer_outcome& outcome = decided_.layers[layer];
-    outcome.max_before = fullest_rank_load(loads, current.experts_of(layer),
-                                           current.shares_of(layer), current.layout());
+    outcome.max_before = fullest_rank_load(
+        loads, current.experts_of(layer), current.shares_of(layer), current.layout(), task_.speeds);
     outcome.max_after = outcome.max_before;
     if (task_.kind == policy_kind::keep) {
-      keep_layer(request_, task_.usable_slots, layer, decided_);
+      keep_layer(request_, task_, layer, decided_);
       return;
     }
     const auto experts = decided_.target.experts_of(layer);
@@ -61,10 +68,10 @@ class layer_planner {
       if (!request_.compatible) align(layer);
       set_equal_shares(experts, current.experts(), shares);
     }
-    outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout());
+    outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout(), task_.speeds);
     if (task_.kind != policy_kind::random && !request_.compatible &&
         outcome.max_after >= outcome.max_before && may_stay(layer)) {
-      keep_layer(request_, task_.usable_slots, layer, decided_);
+      keep_layer(request_, task_, layer, decided_);
       return;
     }
     outcome.moves = arrivals_.count(current.layout(), current.experts_of(layer), experts);
@@ -82,10 +89,11 @@ class layer_planner {
   }
 
   /// Whether the current layer keeps the rules of a target: usable slots only, no expert twice on a
-  /// rank.
+  /// rank, equal shares and groups at home where those are asked for.
   bool may_stay(int layer) {
     const slot_layout& layout = request_.current->layout();
     const auto experts = request_.current->experts_of(layer);
+    if (task_.kind == policy_kind::flow && !may_stay_under_flow(layer)) return false;
     for (int rank = 0; rank < layout.ranks(); ++rank) {
       held_.clear();
       for (const std::int32_t expert : experts.subspan(layout.first(rank), layout.count(rank))) {
@@ -98,6 +106,18 @@ class layer_planner {
     return true;
   }
 
+  /// What is not at home may stay while moves are limited.
+  bool may_stay_under_flow(int layer) {
+    const placement& current = *request_.current;
+    const auto experts = current.experts_of(layer);
+    if (request_.equal_shares) {
+      equal_.resize(experts.size());
+      set_equal_shares(experts, current.experts(), equal_);
+      if (!std::ranges::equal(equal_, current.shares_of(layer))) return false;
+    }
+    return is_limited(request_.limits) || flow_->is_local(current.layout(), experts);
+  }
+
   const plan_request& request_;
   const planning_task& task_;
   plan& decided_;
@@ -106,6 +126,7 @@ class layer_planner {
   slot_aligner aligner_;
   arrival_counter arrivals_;
   std::vector<std::int32_t> held_;
+  std::vector<std::int32_t> equal_;
 };
 
 /// [ranks] experts that a rank may receive in one epoch; empty: any number.
@@ -146,6 +167,26 @@ void absorb_placement(digest_builder& digest, const placement& place) {
   }
 }
 
+/// What most requests leave as it is: each under a name of its own, and only if given.
+void absorb_options(const plan_request& request, digest_builder& digest) {
+  if (has_masked_ranks(request)) {
+    for (const std::uint8_t dead : request.masked_ranks) digest.absorb(std::uint64_t{dead});
+  }
+  if (!request.rank_speed.empty()) {
+    digest.absorb("rank_speed");
+    digest.absorb(request.rank_speed);
+  }
+  if (request.equal_shares) digest.absorb("equal_shares");
+  if (request.limits.max_moves_total >= 0) {
+    digest.absorb("max_moves_total");
+    digest.absorb(static_cast<std::uint64_t>(request.limits.max_moves_total));
+  }
+  if (request.limits.max_bytes_per_link != plan_limits().max_bytes_per_link) {
+    digest.absorb("max_bytes_per_link");
+    digest.absorb(request.limits.max_bytes_per_link);
+  }
+}
+
 /// Of all that the plan depends on, and of the target. Not of `threads`, which change nothing.
 std::uint64_t digest_of(const plan_request& request, const planning_task& task,
                         const placement& target) {
@@ -156,9 +197,7 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
   absorb(target.layout().ranks());
   for (int rank = 0; rank < target.layout().ranks(); ++rank) absorb(target.layout().count(rank));
   digest.absorb(task.usable_slots);
-  if (has_masked_ranks(request)) {
-    for (const std::uint8_t dead : request.masked_ranks) absorb(dead);
-  }
+  absorb_options(request, digest);
   digest.absorb(request.policy);
   absorb(request.compatible ? 1 : 0);
   absorb(request.groups);
@@ -221,7 +260,7 @@ plan decide(const plan_request& request) {
   if (task.kind == policy_kind::flow && !rank_left.empty()) {
     divide_rank_budget(request, task, rank_left, decided);
   }
-  apply_limits(request, task.usable_slots, decided);
+  apply_limits(request, task, decided);
   for (int layer = 0; layer < decided.target.layers(); ++layer) {
     if (differs(request, decided, layer)) decided.changed.push_back(layer);
   }

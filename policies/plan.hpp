@@ -3,20 +3,25 @@
 // placement, what it buys and a digest out. Pure: the same request gives the same plan bytes on any
 // machine, compiler and number of threads.
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "policies/placement.hpp"
+#include "policies/speeds.hpp"
 #include "topology/cluster_map.hpp"
 
 namespace ballast {
 
-/// How many groups the experts form, and what a plan may spend; -1 means no limit.
+/// What a plan may spend; -1 means no limit.
 struct plan_limits {
   std::int64_t max_moves_per_layer = -1;
   std::int64_t max_bytes_per_rank = -1;  ///< received by one rank in one epoch
+  std::int64_t max_moves_total = -1;     ///< of all layers together in one epoch
+  /// Received over links of one class in one epoch, from the nearest rank that has the expert now.
+  std::array<std::int64_t, link_class_count> max_bytes_per_link = {-1, -1, -1, -1};
 };
 
 struct plan_request {
@@ -32,6 +37,11 @@ struct plan_request {
   std::vector<std::uint8_t>
       masked_ranks;  ///< per rank, nonzero: dead; a target leaves it empty, and what that takes is
                      ///< done whatever the limits. Empty: none
+  std::vector<std::int32_t>
+      rank_speed;  ///< per rank, in [1, 65536]: the fullest rank is the one with most load over
+                   ///< speed, and loads of ranks are reported as levels (speeds.hpp). `flow` plans
+                   ///< by it. Empty: all the same
+  bool equal_shares = false;      ///< `flow` only: tokens split equally over an expert's replicas
   std::string policy = "static";  ///< a name of policy_names()
   bool compatible = false;  ///< the published rules to the letter: duplicates on a rank, slots in
                             ///< published order; needs a uniform layout whose slots are all usable
@@ -41,9 +51,6 @@ struct plan_request {
   std::int64_t expert_bytes = 0;  ///< all tensors of one expert; prices moves
   plan_limits limits;
 };
-
-/// Rank loads in units of 1/65536 token, so that shares divide nothing.
-__extension__ typedef __int128 scaled_load;
 
 struct layer_outcome {
   scaled_load total = 0;       ///< of all ranks

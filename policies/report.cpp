@@ -1,6 +1,7 @@
 // What a decided plan is worth: totals and bounds of its layers, and the sums over layers.
 
 #include <algorithm>
+#include <functional>
 #include <stdexcept>
 
 #include "policies/balance.hpp"
@@ -22,8 +23,9 @@ std::span<const std::int64_t> loads_of(const plan_request& request, int layer) {
 struct slot_use {
   int hosts = 0;  // ranks with such slots
   std::int64_t slots = 0;
-  bool uniform = true;  // equally many on every rank
-  bool filled = true;   // every one of them is occupied, whatever is chosen
+  bool uniform = true;               // equally many on every rank
+  bool filled = true;                // every one of them is occupied, whatever is chosen
+  std::vector<std::int32_t> speeds;  // of the hosts, fastest first; empty: all the same
 };
 
 slot_use slot_use_of(const plan_request& request, const planning_task& task, int layer) {
@@ -39,12 +41,14 @@ slot_use slot_use_of(const plan_request& request, const planning_task& task, int
     const bool dead = !request.masked_ranks.empty() && request.masked_ranks[rank] != 0;
     const std::int32_t slots = dead ? 0 : std::max(occupied, task.usable_slots[rank]);
     use.hosts += slots > 0 ? 1 : 0;
+    if (slots > 0 && task.speeds.uneven()) use.speeds.push_back(request.rank_speed[rank]);
     use.slots += slots;
     use.uniform = use.uniform && (per_rank < 0 || slots == per_rank);
     use.filled = use.filled && occupied == task.usable_slots[rank] &&
                  (request.compatible || slots <= request.current->experts());
     per_rank = slots;
   }
+  std::sort(use.speeds.begin(), use.speeds.end(), std::greater<>());
   return use;
 }
 
@@ -55,17 +59,20 @@ bool shares_are_equal(const placement& current, int layer, std::vector<std::int3
 }
 
 /// See layer_outcome::bound. Equal shares have the higher bound, so it holds for what the policies
-/// choose only if what they may keep has equal shares too; `flow` never has.
+/// choose only if what they may keep has equal shares too; `flow` has only if told.
 scaled_load bound_of(const plan_request& request, const planning_task& task, int layer,
                      std::vector<std::int32_t>& scratch) {
   const slot_use use = slot_use_of(request, task, layer);
   const auto loads = loads_of(request, layer);
-  if (task.kind != policy_kind::flow && use.uniform &&
+  const bool equal = task.kind != policy_kind::flow || request.equal_shares;
+  if (equal && use.uniform && !task.speeds.uneven() &&
       shares_are_equal(*request.current, layer, scratch)) {
     const int per_rank = static_cast<int>(use.slots / use.hosts);
     return bound_with_equal_shares(loads, {use.hosts, per_rank, use.filled});
   }
-  return bound_with_free_shares(loads, use.hosts, static_cast<int>(use.slots));
+  host_set hosts{use.hosts, use.slots, {}};
+  if (task.speeds.uneven()) hosts.speeds = use.speeds;
+  return bound_with_free_shares(loads, hosts, task.speeds);
 }
 
 /// Sum of mean rank loads over the sum of what `field` says is the fullest rank's; 1 when idle.

@@ -100,6 +100,37 @@ std::string why_numbers_wrong(const plan_request& request) {
   if (request.limits.max_bytes_per_rank < -1) {
     return "max_bytes_per_rank: " + number(request.limits.max_bytes_per_rank) + " is less than -1";
   }
+  if (request.limits.max_moves_total < -1) {
+    return "max_moves_total: " + number(request.limits.max_moves_total) + " is less than -1";
+  }
+  for (std::size_t link = 0; link < request.limits.max_bytes_per_link.size(); ++link) {
+    const std::int64_t bytes = request.limits.max_bytes_per_link[link];
+    if (bytes < -1) {
+      return "max_bytes_per_link: class " + number(static_cast<std::int64_t>(link)) + ": " +
+             number(bytes) + " is less than -1";
+    }
+  }
+  return {};
+}
+
+std::string why_speeds_wrong(const plan_request& request, speed_scale& speeds) {
+  const int ranks = request.current->layout().ranks();
+  if (request.rank_speed.empty()) return {};
+  if (static_cast<int>(request.rank_speed.size()) != ranks) {
+    return "rank_speed: given for " + number(static_cast<std::int64_t>(request.rank_speed.size())) +
+           " ranks, the placement has " + number(ranks);
+  }
+  speeds = {request.rank_speed, 0, 0};
+  for (int rank = 0; rank < ranks; ++rank) {
+    const std::int32_t speed = request.rank_speed[rank];
+    if (speed < 1 || speed > speed_max) {
+      return "rank_speed: rank " + number(rank) + ": " + number(speed) + " is not in [1, " +
+             number(speed_max) + "]";
+    }
+    if (!request.masked_ranks.empty() && request.masked_ranks[rank] != 0) continue;
+    speeds.sum += speed;
+    ++speeds.ranks;
+  }
   return {};
 }
 
@@ -171,6 +202,20 @@ std::string why_not_deepseek(const plan_request& request, planning_task& task) {
   return {};
 }
 
+/// `flow` keeps groups on nodes where they divide over them and fit there; otherwise they do not
+/// matter.
+group_shape homes_of(const plan_request& request, std::span<const std::int32_t> usable) {
+  const int nodes = even_nodes(*request.cluster);
+  const int experts = request.current->experts();
+  if (nodes < 2 || request.groups % nodes != 0 || experts % request.groups != 0) return {};
+  const auto per_node = static_cast<std::ptrdiff_t>(usable.size()) / nodes;
+  for (int node = 0; node < nodes; ++node) {
+    const auto first = usable.begin() + node * per_node;
+    if (std::accumulate(first, first + per_node, std::int64_t{0}) < experts / nodes) return {};
+  }
+  return {request.groups, nodes};
+}
+
 /// Chooses the kind, and what it needs.
 std::string why_not_policy(const plan_request& request, planning_task& task) {
   const std::string& name = request.policy;
@@ -181,6 +226,7 @@ std::string why_not_policy(const plan_request& request, planning_task& task) {
   }
   if (name == "flow") {
     task.kind = policy_kind::flow;
+    task.homes = homes_of(request, task.usable_slots);
     return request.compatible ? "compatible: flow has no published rules" : "";
   }
   if (name == "swift") {
@@ -219,6 +265,7 @@ interpreted_request interpret(const plan_request& request) {
   if (result.why_not.empty()) {
     result.why_not = why_slots_wrong(request, result.task.usable_slots);
   }
+  if (result.why_not.empty()) result.why_not = why_speeds_wrong(request, result.task.speeds);
   if (result.why_not.empty()) {
     const std::string why = why_illegal(current, true);
     if (!why.empty()) result.why_not = "current: " + why;

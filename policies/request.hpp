@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "policies/deepseek.hpp"
+#include "policies/flow_groups.hpp"
 #include "policies/plan.hpp"
 
 namespace ballast {
@@ -16,6 +17,8 @@ enum class policy_kind : std::uint8_t { keep, random, flow, deepseek, deepseek_v
 struct planning_task {
   policy_kind kind = policy_kind::keep;
   std::vector<std::int32_t> usable_slots;  ///< [ranks] 0 on masked ones
+  speed_scale speeds;                      ///< refers to the request
+  group_shape homes;                       ///< `flow` only
   deepseek_shape shape;                    ///< of the policies that plan from nothing
 };
 

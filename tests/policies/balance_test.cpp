@@ -37,7 +37,7 @@ TEST(rank_loads, hold_the_largest_loads) {
 
 TEST(bound_with_free_shares, is_the_mean_or_the_hottest_over_their_ranks) {
   const auto bound = [](const longs& loads, int ranks, int slots) {
-    return static_cast<std::int64_t>(bound_with_free_shares(loads, ranks, slots));
+    return static_cast<std::int64_t>(bound_with_free_shares(loads, {ranks, slots, {}}));
   };
   EXPECT_EQ(bound({10, 10, 10, 10}, 2, 4), 20 * 65536);
   EXPECT_EQ(bound({100, 1, 1}, 3, 3), 100 * 65536);  // no redundancy
@@ -75,7 +75,7 @@ TEST(bound_with_free_shares, holds_for_random_placements) {
       }
     }
     EXPECT_TRUE(fullest_rank_load(loads, expert_of_slot, shares, layout) >=
-                bound_with_free_shares(loads, ranks, layout.slots()))
+                bound_with_free_shares(loads, {ranks, layout.slots(), {}}))
         << "seed " << seed;
   }
 }

@@ -80,7 +80,7 @@ TEST(bound_with_equal_shares, never_exceeds_the_best_of_all_placements) {
       EXPECT_TRUE(bound <= best) << "seed " << seed << " ranks " << shape.ranks << " slots "
                                  << shape.slots_per_rank << ": " << static_cast<double>(bound)
                                  << " > " << static_cast<double>(best);
-      EXPECT_TRUE(bound >= bound_with_free_shares(loads, shape.ranks, slots)) << "seed " << seed;
+      EXPECT_TRUE(bound >= bound_with_free_shares(loads, {shape.ranks, slots, {}})) << "seed " << seed;
       exact += static_cast<double>(bound) >= static_cast<double>(best) * 0.9998 ? 1 : 0;
       ++cases;
     }
@@ -100,7 +100,7 @@ TEST(bound_with_equal_shares, is_exact_with_one_slot_per_rank) {
 TEST(bound_with_equal_shares, proves_more_than_the_free_one_where_replicas_are_large) {
   for (std::uint64_t seed = 1; seed <= 10; ++seed) {  // 256 experts on 144 ranks of two slots
     const longs loads = testing::log_normal_loads(seed, 1, 256);
-    const double free_bound = static_cast<double>(bound_with_free_shares(loads, 144, 288));
+    const double free_bound = static_cast<double>(bound_with_free_shares(loads, {144, 288, {}}));
     EXPECT_GT(static_cast<double>(bound_with_equal_shares(loads, {144, 2, true})), free_bound * 1.1)
         << seed;
   }

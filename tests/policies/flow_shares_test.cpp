@@ -16,7 +16,7 @@ TEST(share_solver, fullest_rank_is_the_smallest_possible) {
     testing::generator random(seed);
     const testing::layer layer = testing::random_layer(random, 9, 24);
     flow_state state;
-    state.start(layer.loads, layer.layout, layer.experts);
+    state.start(layer.loads, layer.layout, layer.experts, {{}, layer.layout.ranks()});
     share_solver solver;
     solver.minimise_fullest(state);
     const testing::ratio best = testing::smallest_maximum(layer);
@@ -30,7 +30,7 @@ TEST(share_solver, shares_sum_to_one_and_rounding_costs_next_to_nothing) {
     testing::generator random(seed);
     const testing::layer layer = testing::random_layer(random, 12, 40);
     flow_state state;
-    state.start(layer.loads, layer.layout, layer.experts);
+    state.start(layer.loads, layer.layout, layer.experts, {{}, layer.layout.ranks()});
     share_solver solver;
     solver.minimise_fullest(state);
     std::vector<std::int32_t> shares(layer.experts.size());

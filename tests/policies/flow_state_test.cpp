@@ -64,7 +64,7 @@ TEST(flow_state, start_makes_the_split_even) {
     testing::generator random(seed);
     const testing::layer layer = testing::random_layer(random, 24, 60);
     flow_state state;
-    state.start(layer.loads, layer.layout, layer.experts);
+    state.start(layer.loads, layer.layout, layer.experts, {{}, layer.layout.ranks()});
     const std::string what = "seed " + std::to_string(seed);
     expect_consistent(state, what);
     expect_even(state, what);
@@ -94,7 +94,7 @@ TEST(flow_state, changes_keep_it_consistent_and_even) {
     testing::generator random(seed);
     const testing::layer layer = testing::random_layer(random, 24, 60);
     flow_state state;
-    state.start(layer.loads, layer.layout, layer.experts);
+    state.start(layer.loads, layer.layout, layer.experts, {{}, layer.layout.ranks()});
     for (int change = 0; change < 30; ++change) {
       if (!change_somehow(state, random)) continue;
       state.settle();
@@ -110,7 +110,7 @@ TEST(flow_state, roll_back_undoes_a_trial) {
     testing::generator random(seed);
     const testing::layer layer = testing::random_layer(random, 16, 40);
     flow_state state;
-    state.start(layer.loads, layer.layout, layer.experts);
+    state.start(layer.loads, layer.layout, layer.experts, {{}, layer.layout.ranks()});
     for (int trial = 0; trial < 20; ++trial) {
       const std::vector<std::int32_t> experts(state.experts().begin(), state.experts().end());
       std::vector<std::int64_t> flows;
@@ -136,7 +136,7 @@ TEST(flow_state, largest_loads_do_not_overflow) {
   const slot_layout layout = slot_layout::uniform(3, 2);
   const std::vector<std::int32_t> experts = {0, 1, 0, 2, 0, 3};
   flow_state state;
-  state.start(loads, layout, experts);
+  state.start(loads, layout, experts, {{}, layout.ranks()});
   expect_consistent(state, "largest");
   expect_even(state, "largest");
 }

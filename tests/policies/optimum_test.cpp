@@ -121,7 +121,7 @@ TEST(optimum, no_bound_is_above_it) {
     const int slots = layer.ranks * layer.slots_per_rank;
     const fraction free = free_share_optimum(layer);
     const fraction equal = equal_share_optimum(layer);
-    const double free_bound = tokens(bound_with_free_shares(layer.loads, layer.ranks, slots));
+    const double free_bound = tokens(bound_with_free_shares(layer.loads, {layer.ranks, slots, {}}));
     // A bound is rounded up to what shares in 65536ths attain.
     const double equal_bound =
         tokens(bound_with_equal_shares(layer.loads, {layer.ranks, layer.slots_per_rank, false}));
