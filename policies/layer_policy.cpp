@@ -4,6 +4,7 @@
 
 #include "policies/deepseek.hpp"
 #include "policies/deepseek_vec.hpp"
+#include "policies/flash.hpp"
 #include "policies/random.hpp"
 #include "policies/swift.hpp"
 #include "policies/trtllm.hpp"
@@ -34,7 +35,8 @@ class deepseek_policy : public layer_policy {
 
 }  // namespace
 
-std::unique_ptr<layer_policy> make_layer_policy(const plan_request& request, const planning_task& task) {
+std::unique_ptr<layer_policy> make_layer_policy(const plan_request& request,
+                                                const planning_task& task) {
   switch (task.kind) {
     case policy_kind::keep:
     case policy_kind::flow:
@@ -47,6 +49,8 @@ std::unique_ptr<layer_policy> make_layer_policy(const plan_request& request, con
       return std::make_unique<deepseek_vec_policy>(task.shape);
     case policy_kind::trtllm:
       return std::make_unique<trtllm_policy>(task.shape);
+    case policy_kind::flash:
+      return std::make_unique<flash_policy>(task.usable_slots, request.current->experts());
     case policy_kind::swift:
       return std::make_unique<swift_policy>(task.usable_slots, request.current->experts(),
                                             request.compatible);

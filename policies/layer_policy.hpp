@@ -41,6 +41,10 @@ class layer_policy {
   /// `expert_of_slot`: [slots], overwritten; no_expert where a slot stays empty.
   virtual void plan_layer(const layer_question& question,
                           std::span<std::int32_t> expert_of_slot) = 0;
+
+  /// Whether the policy found its plan better by more than the loads, so that they alone must not
+  /// judge it again.
+  virtual bool weighs_the_series(const layer_question&) const { return false; }
 };
 
 /// The policy of the task; null for `static` and `flow`, which are not of this kind.

@@ -69,8 +69,7 @@ class layer_planner {
       set_equal_shares(experts, current.experts(), shares);
     }
     outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout(), task_.speeds);
-    if (task_.kind != policy_kind::random && !request_.compatible &&
-        outcome.max_after >= outcome.max_before && may_stay(layer)) {
+    if (outcome.max_after >= outcome.max_before && !was_judged(layer) && may_stay(layer)) {
       keep_layer(request_, task_, layer, decided_);
       return;
     }
@@ -86,6 +85,14 @@ class layer_planner {
       aligner_.align(current.subspan(layout.first(rank), layout.count(rank)),
                      target.subspan(layout.first(rank), layout.count(rank)));
     }
+  }
+
+  /// Whether a plan stands even if it is no better by the loads.
+  bool was_judged(int layer) {
+    if (task_.kind == policy_kind::random || request_.compatible) return true;
+    return policy_ != nullptr && policy_->weighs_the_series({request_, layer}) &&
+           !std::ranges::equal(request_.current->experts_of(layer),
+                               decided_.target.experts_of(layer));
   }
 
   /// Whether the current layer keeps the rules of a target: usable slots only, no expert twice on a

@@ -86,7 +86,7 @@ struct plan {
 };
 
 /// The policies by name: "static", "random", "flow", "deepseek", "deepseek-hierarchical",
-/// "deepseek-global", "deepseek-vec", "trtllm", "swift".
+/// "deepseek-global", "deepseek-vec", "trtllm", "swift", "flash".
 std::span<const char* const> policy_names();
 
 /// Empty if the policy can plan this request, otherwise one line that names the field and the

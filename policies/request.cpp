@@ -8,9 +8,9 @@ namespace ballast {
 
 namespace {
 
-constexpr std::array<const char*, 9> names = {
-    "static",          "random",       "flow",  "deepseek", "deepseek-hierarchical",
-    "deepseek-global", "deepseek-vec", "trtllm", "swift"};
+constexpr std::array<const char*, 10> names = {
+    "static",          "random",       "flow",   "deepseek", "deepseek-hierarchical",
+    "deepseek-global", "deepseek-vec", "trtllm", "swift",    "flash"};
 constexpr std::int64_t load_max = std::int64_t{1} << 62;
 
 std::string number(std::int64_t value) { return std::to_string(value); }
@@ -232,6 +232,11 @@ std::string why_not_policy(const plan_request& request, planning_task& task) {
   if (name == "swift") {
     task.kind = policy_kind::swift;
     return {};
+  }
+  if (name == "flash") {
+    task.kind = policy_kind::flash;
+    return request.compatible ? "compatible: flash plans in integers, the published rules do not"
+                              : "";
   }
   task.kind = name == "trtllm"         ? policy_kind::trtllm
               : name == "deepseek-vec" ? policy_kind::deepseek_vec

@@ -12,7 +12,16 @@
 
 namespace ballast {
 
-enum class policy_kind : std::uint8_t { keep, random, flow, deepseek, deepseek_vec, trtllm, swift };
+enum class policy_kind : std::uint8_t {
+  keep,
+  random,
+  flow,
+  deepseek,
+  deepseek_vec,
+  trtllm,
+  swift,
+  flash
+};
 
 struct planning_task {
   policy_kind kind = policy_kind::keep;

@@ -26,6 +26,7 @@ struct golden {
   load_kind loads;
   bool ragged;
   std::int64_t max_moves, max_bytes;
+  int windows = 0;  // of a series
 };
 
 const golden goldens[] = {
@@ -74,11 +75,13 @@ const golden goldens[] = {
     {"149bdb4ef8b80a2f", "flow", false, 1, 1, 1, 1, 1, 1, load_kind::skewed, false, -1, -1},
     {"b928836150506e32", "flow", false, 8, 40, 1, 8, 6, 1, load_kind::skewed, false, -1, 3 * 4096},
     {"0d53640543b61bc4", "deepseek-vec", true, 2, 12, 2, 4, 2, 4, load_kind::skewed, false, -1, -1},
-    {"526ace26ef80ef5d", "deepseek-vec", false, 58, 256, 4, 8, 9, 1, load_kind::skewed, false, -1, -1},
+    {"526ace26ef80ef5d", "deepseek-vec", false, 58, 256, 4, 8, 9, 1, load_kind::skewed, false, -1,
+     -1},
     {"797064a791d6953f", "deepseek-vec", false, 3, 24, 2, 3, 6, 4, load_kind::ties, false, -1, -1},
     {"ef26063a21d8cd5a", "deepseek-vec", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1},
     {"3af7309e8c2f8dca", "deepseek-vec", false, 2, 20, 1, 4, 6, 1, load_kind::zeros, false, -1, -1},
-    {"1af2226cb55e604c", "deepseek-vec", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
+    {"1af2226cb55e604c", "deepseek-vec", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1,
+     -1},
     {"cf7de6f1acb72dde", "trtllm", true, 2, 12, 2, 4, 2, 4, load_kind::skewed, false, -1, -1},
     {"9b72cd5b34797dc2", "trtllm", false, 58, 256, 4, 8, 9, 1, load_kind::skewed, false, -1, -1},
     {"a265951d5845973e", "trtllm", false, 3, 24, 2, 3, 6, 4, load_kind::ties, false, -1, -1},
@@ -91,6 +94,14 @@ const golden goldens[] = {
     {"0a24933a318b428c", "swift", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1},
     {"0268fdf044670087", "swift", false, 2, 20, 1, 4, 6, 1, load_kind::one_hot, false, -1, -1},
     {"fabce389e95c3f1a", "swift", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1},
+    {"cdc2019941fbb08a", "deepseek-vec", false, 3, 24, 2, 3, 6, 4, load_kind::skewed, false, -1, -1, 5},
+    {"63bbb32559409c71", "flash", false, 58, 256, 4, 8, 9, 1, load_kind::skewed, false, -1, -1},
+    {"a0f73c4fe15590ca", "flash", false, 6, 256, 4, 8, 9, 1, load_kind::skewed, false, -1, -1, 8},
+    {"0673b9502ac04ddc", "flash", false, 2, 96, 4, 8, 5, 1, load_kind::skewed, false, -1, -1, 130},
+    {"f2594af54b123ea3", "flash", false, 3, 24, 2, 3, 6, 4, load_kind::ties, false, -1, -1, 4},
+    {"419cd03e2a3248d6", "flash", false, 4, 29, 1, 7, 6, 1, load_kind::skewed, true, -1, -1, 3},
+    {"4cf46c6df490eb9d", "flash", false, 2, 20, 1, 4, 6, 1, load_kind::one_hot, false, -1, -1},
+    {"c56f6a01af5dffae", "flash", false, 2, 20, 1, 4, 6, 1, load_kind::largest, false, -1, -1, 6},
 };
 
 std::int64_t load_of(load_kind kind, testing::generator& random, int expert) {
@@ -135,8 +146,13 @@ std::string planned_digest(const golden& golden, int number, int threads) {
     for (int expert = 0; expert < golden.experts; ++expert)
       loads.push_back(load_of(golden.loads, random, expert));
   }
+  std::vector<std::int64_t> series;
+  for (int window = 0; window < golden.windows; ++window) {
+    for (const std::int64_t load : loads) series.push_back(load / 4 * random.below(8));
+  }
   plan_request request;
   request.loads = loads;
+  request.series = series;
   request.current = &current;
   request.cluster = &cluster;
   request.usable_slots = usable;
