@@ -7,6 +7,7 @@
 #include "jobs/command.hpp"
 #include "jobs/output.hpp"
 #include "jobs/plan/curve.hpp"
+#include "jobs/plan/explain.hpp"
 #include "jobs/plan/inputs.hpp"
 #include "jobs/plan/options.hpp"
 #include "jobs/plan/planned.hpp"
@@ -17,9 +18,10 @@ namespace ballast {
 namespace {
 
 void require_one_plan(const plan_options& options, std::size_t plans) {
-  if (plans == 1 && (!options.curve || options.out.empty())) return;
+  if (plans == 1 && (!options.curve || (options.out.empty() && !options.explain))) return;
   const char* option = nullptr;
   if (!options.out.empty()) option = "--out";
+  if (options.explain) option = "--explain";
   if (options.curve && plans > 1) option = "--curve";
   if (option == nullptr) return;
   throw job_error(exit_code::usage,
@@ -46,8 +48,13 @@ int run_plan(const plan_options& options) {
   if (choices.size() > 1) return static_cast<int>(run_what_if(options, inputs, choices));
   const planned made = make_plan(options, inputs, choices.front());
   save_placement(made, options);
-  if (!options.quiet && options.json != "-") print_plan(made);
-  write_json(plan_to_json(made), options.json);
+  nlohmann::ordered_json report = plan_to_json(made);
+  if (options.explain) report["explain"] = explain_plan(made);
+  if (!options.quiet && options.json != "-") {
+    print_plan(made);
+    if (options.explain) print_explanation(report["explain"]);
+  }
+  write_json(report, options.json);
   return 0;
 }
 
@@ -89,6 +96,7 @@ void add_plan_command(CLI::App& program, command_body& run) {
   plan->add_flag("--curve", o->curve,
                  "Plan for growing budgets and show what balance the bytes buy")
       ->excludes(moves);
+  plan->add_flag("--explain", o->explain, "Say what each move buys, and why");
   plan->add_option("--expert-bytes", o->expert_bytes, "Bytes of one expert")->check(at_least_one());
   plan->add_option("--model", o->model,
                    "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");

@@ -10,17 +10,13 @@
 #include "runtime/error.hpp"
 #include "runtime/guard.hpp"
 #include "runtime/mpi_handles.hpp"
+#include "runtime/plan_handle.hpp"
 
 using ballast::copy_out;
 using ballast::error;
 using ballast::guard;
 using ballast::require_argument;
 using ballast::require_struct_size;
-
-struct ballast_plan {
-  ballast::plan made;
-  ballast_plan_summary summary = {};
-};
 
 namespace {
 
@@ -101,10 +97,10 @@ void summarise(ballast_plan& plan, const ballast::placement& current,
   request.current = &current;
   request.target = &plan.made.target;
   request.cluster = &cluster;
-  const ballast::schedule steps = make_schedule(request);
+  plan.steps = make_schedule(request);
   s.schedule_seconds = ballast::seconds_since(start);
-  s.batches = static_cast<int32_t>(steps.batches.size());
-  for (const ballast::scheduled_move& move : steps.moves)
+  s.batches = static_cast<int32_t>(plan.steps.batches.size());
+  for (const ballast::scheduled_move& move : plan.steps.moves)
     ++s.moves_by_link[static_cast<int>(move.link)];
 }
 
@@ -131,7 +127,7 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     require_struct_size(request->struct_size, sizeof(*request), sizeof(*request), "request");
     check_shape(*request);
     require_argument(request->loads, "loads");
-    const ballast::placement current = current_of(*request);
+    ballast::placement current = current_of(*request);
     const ballast::cluster_map cluster =
         request->topology != nullptr ? request->topology->found.map
                                      : ballast::uniform_cluster(request->ranks, request->ranks);
@@ -154,6 +150,8 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     made->summary.plan_seconds = ballast::seconds_since(start);
     ballast::report(question, made->made);
     summarise(*made, current, cluster);
+    made->loads.assign(question.loads.begin(), question.loads.end());
+    made->current = std::move(current);
     *plan = made.release();
   });
 }

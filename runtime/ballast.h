@@ -470,6 +470,45 @@ BALLAST_API ballast_status ballast_plan_layer_summary(const ballast_plan* plan, 
 BALLAST_API ballast_status ballast_plan_placement(const ballast_plan* plan, int32_t* experts,
                                                   int32_t* shares);
 
+/* Why a layer's plan is as it is. Loads are in tokens. */
+typedef struct ballast_plan_explanation {
+  size_t struct_size;
+  int32_t layer;
+  int32_t steps;       /* moves that only work together (a swap) are one step */
+  int64_t moves;       /* slots whose expert changes, for ballast_plan_read_move */
+  double mean;         /* rank load */
+  double max_before;   /* of the fullest rank, as the placement is now */
+  double max_reshared; /* without a move, shares made anew */
+  double max_after;    /* as planned */
+  double max_bound;    /* no plan of the policy has less */
+} ballast_plan_explanation;
+
+/* Local. Orders the moves of a layer: each next step is the one after which the fullest rank is
+ * lightest. Takes time quadratic in the moves. The moves are kept in the plan until the next call.
+ * `explanation->struct_size` must be set. INVALID_ARGUMENT: layer out of range. */
+BALLAST_API ballast_status ballast_plan_explain(ballast_plan* plan, int32_t layer,
+                                                ballast_plan_explanation* explanation);
+
+typedef struct ballast_plan_move {
+  size_t struct_size;
+  int32_t step;      /* from 0; the loads below are the step's */
+  int32_t expert;    /* -1: the slot is emptied, and from_slot, from_rank and link are -1 */
+  int32_t displaced; /* the expert that had the slot, -1: none */
+  int32_t from_slot, from_rank; /* where the schedule reads the expert first */
+  int32_t to_slot, to_rank;
+  int32_t link;             /* BALLAST_LINK_LOCAL ... */
+  int32_t relieved_rank;    /* gets lighter most: of the fullest ranks if any of them does, else of
+                               all; -1: none does */
+  int32_t relieves_fullest; /* 1: it is one of the fullest */
+  double max_before, max_after; /* of the fullest rank, shares made anew after every step */
+  double relieved_before, relieved_after; /* load of relieved_rank */
+} ballast_plan_move;
+
+/* Local. A move of the layer explained last, in the order of its steps. `move->struct_size` must be
+ * set. STATE: it has no such move. */
+BALLAST_API ballast_status ballast_plan_read_move(const ballast_plan* plan, int64_t index,
+                                                  ballast_plan_move* move);
+
 #ifdef __cplusplus
 }
 #endif

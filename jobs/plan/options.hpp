@@ -24,6 +24,7 @@ struct plan_options {
   std::vector<std::int64_t> max_moves = {-1};
   std::vector<std::int64_t> max_bytes = {-1};
   bool curve = false;
+  bool explain = false;
   std::int64_t expert_bytes = 0;  ///< 0: the model's, or unknown
   std::string model;
   std::int32_t threads = 1;

@@ -277,6 +277,9 @@ TEST_F(cli_bad_input, what_is_asked_of_several_plans) {
   expect_plan_fails({"--slots-per-rank", "5,6", "--out", folder_.path("p.json")}, usage,
                     {"--out", "2"});
   expect_plan_fails({"--slots-per-rank", "5,6", "--curve"}, usage, {"--curve", "2"});
+  expect_plan_fails({"--slots-per-rank", "5,6", "--explain"}, usage, {"--explain", "2"});
+  expect_plan_fails({"--slots-per-rank", "5", "--explain", "--curve", "--expert-bytes", "7"}, usage,
+                    {"--explain", "several"});
   expect_plan_fails({"--slots-per-rank", "5", "--curve"}, usage, {"--curve", "--expert-bytes"});
   expect_plan_fails({"--slots-per-rank", "5", "--curve", "--max-moves", "3"}, usage,
                     {"--curve", "--max-moves"});

@@ -192,6 +192,46 @@ TEST(cli_plan, curve_goes_from_no_byte_to_the_plan_without_limit) {
   }
 }
 
+TEST(cli_plan, explanation_accounts_for_every_layer_from_before_to_after) {
+  const arguments few = with(one_plan, {"--max-moves", "5", "--expert-bytes", "1000", "--explain"});
+  const json report = plan(few);
+  const json& layers = report["explain"];
+  ASSERT_EQ(layers.size(), 9u) << "loads this uneven change every layer";
+  std::int64_t bytes = 0;
+  for (const json& layer : layers) {
+    const double mean = layer["mean"];
+    double max = layer["max_reshared"];
+    EXPECT_LE(max, layer["max_before"].get<double>() * (1 + 1e-9));
+    int step = -1;
+    for (const json& move : layer["moves"]) {
+      if (move["step"] != step) {
+        EXPECT_EQ(move["step"], step + 1);
+        EXPECT_EQ(move["max_before"], max);
+      }
+      step = move["step"];
+      max = move["max_after"];
+      EXPECT_EQ(move["to_slot"].get<int>() / 9, move["to_rank"]);
+      EXPECT_EQ(move["from_slot"].get<int>() / 9, move["from_rank"]);
+      EXPECT_LE(move["relieved_after"], move["relieved_before"]);
+      bytes += move["bytes"].get<std::int64_t>();
+    }
+    EXPECT_EQ(step + 1, layer["steps"]);
+    EXPECT_NEAR(max, layer["max_after"].get<double>(), 1e-3 * max);
+    const json& balance = report["balance"]["per_layer"][layer["layer"].get<std::size_t>()];
+    EXPECT_NEAR(mean / layer["max_before"].get<double>(), balance["before"], 1e-9);
+    EXPECT_NEAR(mean / layer["max_after"].get<double>(), balance["after"], 1e-9);
+  }
+  EXPECT_EQ(bytes, report["moves"]["bytes"]);
+  // As text: a line for the shares of each layer and one for each move.
+  arguments text = few;
+  text.erase(std::ranges::find(text, "--json"), std::ranges::find(text, "--json") + 2);
+  const ending end = run(text);
+  EXPECT_EQ(end.code, 0) << end.text();
+  EXPECT_EQ(std::ranges::count(end.out, '\n'),
+            4 + 3 + 9 + report["moves"]["count"].get<std::int64_t>())
+      << end.out;
+}
+
 TEST(cli_plan, help_and_version) {
   for (const arguments& args :
        {arguments{"--help"}, {"plan", "--help"}, {"replay", "--help"}, {"--version"}}) {

@@ -164,6 +164,34 @@ AT(ballast_plan_layer, balance_after, 16);
 AT(ballast_plan_layer, balance_bound, 24);
 AT(ballast_plan_layer, moves, 32);
 
+SIZE(ballast_plan_explanation, 64);
+AT(ballast_plan_explanation, struct_size, 0);
+AT(ballast_plan_explanation, layer, 8);
+AT(ballast_plan_explanation, steps, 12);
+AT(ballast_plan_explanation, moves, 16);
+AT(ballast_plan_explanation, mean, 24);
+AT(ballast_plan_explanation, max_before, 32);
+AT(ballast_plan_explanation, max_reshared, 40);
+AT(ballast_plan_explanation, max_after, 48);
+AT(ballast_plan_explanation, max_bound, 56);
+
+SIZE(ballast_plan_move, 80);
+AT(ballast_plan_move, struct_size, 0);
+AT(ballast_plan_move, step, 8);
+AT(ballast_plan_move, expert, 12);
+AT(ballast_plan_move, displaced, 16);
+AT(ballast_plan_move, from_slot, 20);
+AT(ballast_plan_move, from_rank, 24);
+AT(ballast_plan_move, to_slot, 28);
+AT(ballast_plan_move, to_rank, 32);
+AT(ballast_plan_move, link, 36);
+AT(ballast_plan_move, relieved_rank, 40);
+AT(ballast_plan_move, relieves_fullest, 44);
+AT(ballast_plan_move, max_before, 48);
+AT(ballast_plan_move, max_after, 56);
+AT(ballast_plan_move, relieved_before, 64);
+AT(ballast_plan_move, relieved_after, 72);
+
 VALUE(BALLAST_OK, 0);
 VALUE(BALLAST_ERROR_INVALID_ARGUMENT, -1);
 VALUE(BALLAST_ERROR_CONFIG_MISMATCH, -2);
