@@ -21,7 +21,16 @@
 
 namespace ballast {
 
-/// Reads each byte once: the floor is the memory bandwidth. `data` needs no alignment.
+/// The sum over a piece of a tensor that begins `offset` bytes into it, a multiple of 8. The sums
+/// of the pieces, in any order, add up to the tensor's; all pieces but the last hold a multiple of
+/// 8 bytes. Reads each byte once: the floor is the memory bandwidth. `data` needs no alignment.
+std::uint64_t hash_sum_host(const void* data, std::size_t bytes, std::uint64_t seed,
+                            std::uint64_t offset);
+
+/// The hash of a tensor of `bytes` bytes from its sum.
+std::uint64_t finish_hash(std::uint64_t sum, std::uint64_t bytes, std::uint64_t seed);
+
+/// Both, of a whole tensor.
 std::uint64_t hash_bytes_host(const void* data, std::size_t bytes, std::uint64_t seed);
 
 /// Adds a tensor's hash to that of the tensors before it; start with 0.

@@ -9,6 +9,8 @@
 #include <set>
 #include <vector>
 
+#include "kernels/hash_sum.hpp"
+
 namespace ballast {
 namespace {
 
@@ -75,6 +77,48 @@ TEST(hash, large_data_is_as_defined_at_every_alignment) {
     ASSERT_EQ(hash_bytes_host(data.data() + offset, size, 9),
               by_definition(data.data() + offset, size, 9))
         << "offset " << offset;
+  }
+}
+
+TEST(hash, every_variant_of_this_processor_sums_alike) {
+  const std::span<const hash_sum_variant> variants = hash_sum_variants();
+  ASSERT_FALSE(variants.empty());
+  const hash_sum_variant& plain = variants.back();
+  EXPECT_STREQ(plain.name, "plain");
+  bytes data = random_bytes(8 * 300 + 64, 10);
+  for (int content = 0; content < 2; ++content) {
+    for (std::size_t words = 0; words <= 300; words += words < 70 ? 1 : 23) {
+      for (const std::size_t start : {0u, 1u, 8u, 17u, 63u}) {
+        for (const std::uint64_t first : {std::uint64_t{0}, std::uint64_t{3}, ~std::uint64_t{5}}) {
+          const std::uint64_t expected = plain.sum(data.data() + start, words, 77, first);
+          for (const hash_sum_variant& variant : variants) {
+            ASSERT_EQ(variant.sum(data.data() + start, words, 77, first), expected)
+                << variant.name << ", " << words << " words from byte " << start << ", first "
+                << first;
+          }
+        }
+      }
+    }
+    std::ranges::fill(data, static_cast<unsigned char>(0xff));  // every sum of halves carries
+  }
+}
+
+TEST(hash, pieces_in_any_order_give_the_hash_of_the_whole) {
+  std::mt19937_64 random(11);
+  for (const std::size_t size : {1u, 7u, 8u, 9u, 64u, 1000u, 4096u, 100003u}) {
+    const bytes data = random_bytes(size, size);
+    for (int round = 0; round < 20; ++round) {
+      std::vector<std::size_t> cuts = {0, size};
+      for (int cut = 0; cut < round; ++cut) cuts.push_back(random() % (size / 8 + 1) * 8);
+      std::ranges::sort(cuts);
+      std::vector<std::size_t> order(cuts.size() - 1);
+      for (std::size_t i = 0; i < order.size(); ++i) order[i] = i;
+      std::ranges::shuffle(order, random);
+      std::uint64_t sum = 0;
+      for (const std::size_t i : order)
+        sum += hash_sum_host(data.data() + cuts[i], cuts[i + 1] - cuts[i], 5, cuts[i]);
+      ASSERT_EQ(finish_hash(sum, size, 5), hash_of(data, 5)) << size << " bytes, round " << round;
+    }
   }
 }
 
