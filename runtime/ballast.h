@@ -190,7 +190,7 @@ typedef struct ballast_config {
   int64_t max_bytes;            /* -1: no limit; received per rank and epoch */
   int32_t staging_experts;      /* 2; staging rows per rank in each of the two halves */
   int32_t receives_per_batch;   /* 8; experts one rank receives in one batch */
-  int64_t bytes_per_step;       /* 0: unpaced; bytes one rank sends per step */
+  int64_t bytes_per_step;       /* sent by a rank per step, to the next 256 KiB; 0: unpaced */
   int32_t planner_threads;      /* 1 */
   int32_t reserved;             /* 0 */
   uint64_t seed;                /* 1 */

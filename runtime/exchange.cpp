@@ -1,16 +1,15 @@
 #include "runtime/exchange.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "runtime/error.hpp"
 
 namespace ballast {
 namespace {
 
-// One message holds less than 2^31 bytes.
-constexpr std::size_t piece_bytes_max = std::size_t{1} << 30;
-constexpr int tag_count = 32767;  // the next is the roll call's (mpi_handles.cpp)
 constexpr int sample_every = 8;
+constexpr std::int64_t unpaced = std::numeric_limits<std::int64_t>::max();
 
 }  // namespace
 
@@ -36,11 +35,10 @@ rank_operations operations_of_rank(const schedule& schedule, int rank) {
   return mine;
 }
 
-exchange::exchange(MPI_Comm comm, const expert_memory& memory, int rank, int rows_per_rank,
+exchange::exchange(MPI_Comm comm, const expert_memory& memory, int rows_per_rank,
                    exchange_settings settings)
-    : comm_(comm),
-      memory_(memory),
-      rank_(rank),
+    : memory_(memory),
+      transport_(comm, memory),
       rows_per_rank_(rows_per_rank),
       settings_(settings) {}
 
@@ -59,97 +57,70 @@ void exchange::start(int batch) {
                               operations_->first_of_batch[batch + 1]};
 }
 
+void exchange::refill() {
+  send_budget_ = settings_.bytes_per_step > 0 && !draining_ ? settings_.bytes_per_step : unpaced;
+}
+
+void exchange::drain() {
+  draining_ = true;
+  refill();
+}
+
 void exchange::progress() {
+  std::int64_t left = bytes_per_call;
   while (active_count_ > 0) {
-    if (!requests_.empty()) {
-      int done = 0;
-      BALLAST_MPI(MPI_Testall(static_cast<int>(requests_.size()), requests_.data(), &done,
-                              MPI_STATUSES_IGNORE));
-      if (done == 0) return;
-      requests_.clear();
-    }
-    verify_round();
-    if (active_[0].next == active_[0].end) {
+    left -= transport_.progress(left, send_budget_);
+    if (!transport_.finished()) return;
+    check_round();
+    if (active_[0].next < active_[0].end) {
+      begin_round();
+    } else {
       arrived_ += bad_move_ < 0;  // a batch with a bad move, and those after it, do not count
       active_[0] = active_[1];
       --active_count_;
-    } else if (!post_round()) {
-      return;
     }
   }
 }
 
-// Posts the operations of the first active batch's next round; false if this step has no bytes left
-// to send.
-bool exchange::post_round() {
+// Hands the operations of the first active batch's next round to the transport.
+void exchange::begin_round() {
   active_batch& a = active_[0];
   const auto& operations = operations_->operations;
   const std::int32_t round = operations[a.next].round;
-  std::int32_t end = a.next;
-  bool sends = false;
-  for (; end < a.end && operations[end].round == round; ++end)
-    sends |= operations[end].kind == operation_kind::send;
-  if (sends && settings_.bytes_per_step > 0 && budget_ <= 0 && !draining_) return false;
-  for (; a.next < end; ++a.next) post(operations[a.next]);
-  return true;
-}
-
-void exchange::post(const rank_operation& operation) {
-  const scheduled_move& move = schedule_->moves[operation.move];
-  const std::int64_t bytes = memory_.expert_bytes(move.layer);
-  switch (operation.kind) {
-    case operation_kind::send:
-      budget_ -= bytes;
-      post_pieces(move, source_of(move), operation);
-      return;
-    case operation_kind::receive:
-      post_pieces(move, landing(move, active_[0].batch), operation);
-      break;
-    case operation_kind::copy:
-      memory_.copy(move.layer, source_of(move), landing(move, active_[0].batch));
-      break;
-  }
-  bytes_received_ += bytes;
-  arriving_.push_back(operation.move);
-}
-
-void exchange::post_pieces(const scheduled_move& move, weight_location where,
-                           const rank_operation& operation) {
-  for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
-    std::byte* at = memory_.address(move.layer, t, where);
-    std::size_t left = memory_.tensor_bytes(move.layer, t);
-    while (left > 0) {
-      const std::size_t piece = std::min(left, piece_bytes_max);
-      requests_.push_back(MPI_REQUEST_NULL);
-      const int count = static_cast<int>(piece);
-      const int tag = operation.move % tag_count;
-      if (operation.kind == operation_kind::send) {
-        BALLAST_MPI(MPI_Isend(at, count, MPI_BYTE, operation.peer, tag, comm_, &requests_.back()));
-      } else {
-        BALLAST_MPI(MPI_Irecv(at, count, MPI_BYTE, operation.peer, tag, comm_, &requests_.back()));
-      }
-      at += piece;
-      left -= piece;
+  for (; a.next < a.end && operations[a.next].round == round; ++a.next) {
+    const rank_operation& operation = operations[a.next];
+    const scheduled_move& move = schedule_->moves[operation.move];
+    transfer t;
+    t.kind = operation.kind;
+    t.move = operation.move;
+    t.peer = operation.peer;
+    t.layer = move.layer;
+    if (t.kind != operation_kind::receive) t.source = source_of(move);
+    if (t.kind != operation_kind::send) {
+      t.target = landing(move, a.batch);
+      t.hashed = to_be_hashed(operation.move);
+      bytes_received_ += memory_.expert_bytes(move.layer);
     }
+    round_.push_back(t);
   }
+  transport_.begin(round_);
+}
+
+bool exchange::to_be_hashed(std::int32_t move) const {
+  if (draining_ || bad_move_ >= 0) return false;
+  return settings_.verify == BALLAST_VERIFY_FULL ||
+         (settings_.verify == BALLAST_VERIFY_SAMPLE && move % sample_every == 0);
 }
 
 // A wrong arrival is noted, not thrown: all ranks learn of it by the next vote. It is checked
 // before it can be forwarded.
-void exchange::verify_round() {
-  for (const std::int32_t m : arriving_) {
-    const scheduled_move& move = schedule_->moves[m];
-    const weight_location where = landing(move, active_[0].batch);
-    if (corrupt_arrival_ && move.source_rank != rank_) {
-      *memory_.address(move.layer, 0, where) ^= std::byte{1};
-      corrupt_arrival_ = false;
-    }
-    const bool skip = draining_ || bad_move_ >= 0 || settings_.verify == BALLAST_VERIFY_OFF ||
-                      (settings_.verify == BALLAST_VERIFY_SAMPLE && m % sample_every != 0);
-    if (!skip && memory_.hash(move.layer, where) != memory_.hash_of_expert(move.layer, move.expert))
-      bad_move_ = m;
+void exchange::check_round() {
+  for (const transfer& t : round_) {
+    if (!t.hashed || draining_ || bad_move_ >= 0) continue;
+    if (t.hash != memory_.hash_of_expert(t.layer, schedule_->moves[t.move].expert))
+      bad_move_ = t.move;
   }
-  arriving_.clear();
+  round_.clear();
 }
 
 weight_location exchange::landing(const scheduled_move& move, int batch) const {

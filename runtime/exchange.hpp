@@ -1,14 +1,13 @@
 #pragma once
-// Moves the weights of a schedule's batches between ranks (transports `mpi` and `local`) and checks
-// what arrives. Up to two batches are started at once; this rank works through its operations batch
-// by batch and round by round, and a round begins when this rank's part of the one before is done.
-// All ranks follow the same order, so no wait can be circular:
+// Moves the weights of a schedule's batches between ranks and checks what arrives. Up to two
+// batches are started at once; this rank works through its operations batch by batch and round by
+// round, and a round begins when this rank's part of the one before is done. All ranks follow the
+// same order, so no wait can be circular:
 //
-//     start(k) ... start(k+1)      rows that may be written are out of service (balancer)
-//     progress(): post round r | test | hash what arrived | next round | batch k arrived | round 0
-//     of batch k+1 balancer: all ranks report k arrived -> commit(k), start(k+2)
-
-#include <mpi.h>
+//     start(k) ... start(k+1)   rows that may be written are out of service (balancer)
+//     progress(): hand round r to the transport | compare the hashes of what arrived |
+//                 next round | batch k arrived | round 0 of batch k+1
+//     balancer: all ranks report k arrived -> commit(k), start(k+2)
 
 #include <array>
 #include <cstdint>
@@ -16,11 +15,11 @@
 
 #include "policies/schedule.hpp"
 #include "runtime/expert_memory.hpp"
+#include "runtime/host_transport.hpp"
+#include "runtime/transfer.hpp"
 
 namespace ballast {
 
-/// What one rank has to do for one move.
-enum class operation_kind : std::uint8_t { send, receive, copy };
 struct rank_operation {
   std::int32_t move;
   std::int32_t round;
@@ -43,7 +42,7 @@ struct exchange_settings {
 class exchange {
  public:
   /// References are kept; `comm` carries nothing but weights.
-  exchange(MPI_Comm comm, const expert_memory& memory, int rank, int rows_per_rank,
+  exchange(MPI_Comm comm, const expert_memory& memory, int rows_per_rank,
            exchange_settings settings);
 
   /// Prepares for a schedule; both must stay unchanged until finished() after the last start().
@@ -51,11 +50,13 @@ class exchange {
   void start(int batch);
 
   /// A new step's worth of bytes may be sent.
-  void refill() { budget_ = settings_.bytes_per_step; }
+  void refill();
   /// From now on unpaced and unverified: the batches will not be committed, only finished.
-  void drain() { draining_ = true; }
-  /// Does what can be done without waiting.
+  void drain();
+  /// Does what can be done without waiting, up to about bytes_per_call sent, received and copied,
+  /// so that a step stays near a millisecond whatever an expert's size.
   void progress();
+  static constexpr std::int64_t bytes_per_call = std::int64_t{2} << 20;
 
   bool finished() const { return active_count_ == 0; }
   int batches_arrived() const { return arrived_; }
@@ -69,7 +70,7 @@ class exchange {
 
   /// Rehearsals: flip one byte of the next row received, before it is verified, or of the source
   /// row of a move.
-  void corrupt_next_arrival() { corrupt_arrival_ = true; }
+  void corrupt_next_arrival() { transport_.corrupt_next_arrival(); }
   void corrupt_source(const scheduled_move& move) {
     *memory_.address(move.layer, 0, source_of(move)) ^= std::byte{1};
   }
@@ -81,30 +82,25 @@ class exchange {
     std::int32_t end = 0;
   };
 
-  bool post_round();
-  void post(const rank_operation& operation);
-  void post_pieces(const scheduled_move& move, weight_location where,
-                   const rank_operation& operation);
-  void verify_round();
+  void begin_round();
+  void check_round();
+  bool to_be_hashed(std::int32_t move) const;
   weight_location source_of(const scheduled_move& move) const;
 
-  MPI_Comm comm_;
   const expert_memory& memory_;
-  int rank_;
+  host_transport transport_;
   int rows_per_rank_;
   exchange_settings settings_;
   const schedule* schedule_ = nullptr;
   const rank_operations* operations_ = nullptr;
   std::array<active_batch, 2> active_;
   int active_count_ = 0;
-  std::vector<MPI_Request> requests_;
-  std::vector<std::int32_t> arriving_;  // moves received or copied in the current round
-  std::int64_t budget_ = 0;
+  std::vector<transfer> round_;
+  std::int64_t send_budget_ = 0;
   int arrived_ = 0;
   int bad_move_ = -1;
   std::int64_t bytes_received_ = 0;
   bool draining_ = false;
-  bool corrupt_arrival_ = false;
 };
 
 }  // namespace ballast

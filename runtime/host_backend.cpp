@@ -9,8 +9,8 @@
 
 namespace ballast {
 
-host_backend::host_backend(const settings& config, const live_placement& live,
-                           MPI_Comm weight_comm, int rank)
+host_backend::host_backend(const settings& config, const live_placement& live, MPI_Comm weight_comm,
+                           int rank)
     : config_(config),
       live_(live),
       weight_comm_(weight_comm),
@@ -22,7 +22,7 @@ host_backend::host_backend(const settings& config, const live_placement& live,
 
 void host_backend::connect(const cluster_map& cluster) {
   for (const rank_place& place : cluster.ranks) node_of_rank_.push_back(place.node);
-  exchange_.emplace(weight_comm_, memory_, rank_, config_.rows_per_rank(),
+  exchange_.emplace(weight_comm_, memory_, config_.rows_per_rank(),
                     exchange_settings{config_.config.verify, config_.config.bytes_per_step});
 }
 
