@@ -40,6 +40,7 @@ std::unique_ptr<layer_policy> make_layer_policy(const plan_request& request,
   switch (task.kind) {
     case policy_kind::keep:
     case policy_kind::flow:
+    case policy_kind::plugin:
       return nullptr;
     case policy_kind::random:
       return std::make_unique<random_policy>();

@@ -225,6 +225,19 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
   return digest.value();
 }
 
+/// By one of our own policies, within the limits.
+void plan_layers(const plan_request& request, const planning_task& task, plan& decided) {
+  const std::vector<std::int64_t> rank_left = rank_budget(request);
+  for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
+    layer_planner planner(request, task, decided);
+    for (int layer = first; layer < last; ++layer) planner.plan_layer(layer, rank_left);
+  });
+  if (task.kind == policy_kind::flow && !rank_left.empty()) {
+    divide_rank_budget(request, task, rank_left, decided);
+  }
+  apply_limits(request, task, decided);
+}
+
 /// Experts without a replica on a rank that is not masked.
 std::vector<lost_expert> lost_experts(const plan_request& request) {
   const placement& current = *request.current;
@@ -259,15 +272,11 @@ plan decide(const plan_request& request) {
   plan decided;
   decided.target = *request.current;
   decided.layers.resize(static_cast<std::size_t>(decided.target.layers()));
-  const std::vector<std::int64_t> rank_left = rank_budget(request);
-  for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
-    layer_planner planner(request, task, decided);
-    for (int layer = first; layer < last; ++layer) planner.plan_layer(layer, rank_left);
-  });
-  if (task.kind == policy_kind::flow && !rank_left.empty()) {
-    divide_rank_budget(request, task, rank_left, decided);
+  if (task.kind == policy_kind::plugin) {
+    plan_by_plugin(request, task, decided);
+  } else {
+    plan_layers(request, task, decided);
   }
-  apply_limits(request, task, decided);
   for (int layer = 0; layer < decided.target.layers(); ++layer) {
     if (differs(request, decided, layer)) decided.changed.push_back(layer);
   }

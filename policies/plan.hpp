@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "policies/placement.hpp"
+#include "policies/plugin.hpp"
 #include "policies/speeds.hpp"
 #include "topology/cluster_map.hpp"
 
@@ -42,7 +43,8 @@ struct plan_request {
                    ///< speed, and loads of ranks are reported as levels (speeds.hpp). `flow` plans
                    ///< by it. Empty: all the same
   bool equal_shares = false;      ///< `flow` only: tokens split equally over an expert's replicas
-  std::string policy = "static";  ///< a name of policy_names()
+  std::string policy = "static";  ///< a name of policy_names(), or that of `plugin`
+  const plugin_policy* plugin = nullptr;  ///< not owned; if given, it plans (plugin.hpp)
   bool compatible = false;  ///< the published rules to the letter: duplicates on a rank, slots in
                             ///< published order; needs a uniform layout whose slots are all usable
   std::int32_t groups = 1;  ///< of experts, for hierarchical planning

@@ -64,7 +64,8 @@ scaled_load bound_of(const plan_request& request, const planning_task& task, int
                      std::vector<std::int32_t>& scratch) {
   const slot_use use = slot_use_of(request, task, layer);
   const auto loads = loads_of(request, layer);
-  const bool equal = task.kind != policy_kind::flow || request.equal_shares;
+  const bool free = task.kind == policy_kind::flow || task.kind == policy_kind::plugin;
+  const bool equal = !free || request.equal_shares;
   if (equal && use.uniform && !task.speeds.uneven() &&
       shares_are_equal(*request.current, layer, scratch)) {
     const int per_rank = static_cast<int>(use.slots / use.hosts);

@@ -219,6 +219,10 @@ group_shape homes_of(const plan_request& request, std::span<const std::int32_t> 
 /// Chooses the kind, and what it needs.
 std::string why_not_policy(const plan_request& request, planning_task& task) {
   const std::string& name = request.policy;
+  if (request.plugin != nullptr) {
+    task.kind = policy_kind::plugin;
+    return {};
+  }
   if (name == "static") return {};
   if (name == "random") {
     task.kind = policy_kind::random;
@@ -261,7 +265,8 @@ interpreted_request interpret(const plan_request& request) {
     return wrong("cluster: " + number(static_cast<std::int64_t>(request.cluster->ranks.size())) +
                  " ranks, the placement has " + number(current.layout().ranks()));
   }
-  if (std::find(names.begin(), names.end(), request.policy) == names.end()) {
+  if (request.plugin == nullptr &&
+      std::find(names.begin(), names.end(), request.policy) == names.end()) {
     return wrong("policy: " + request.policy + " is unknown");
   }
   interpreted_request result;

@@ -20,7 +20,8 @@ enum class policy_kind : std::uint8_t {
   deepseek_vec,
   trtllm,
   swift,
-  flash
+  flash,
+  plugin
 };
 
 struct planning_task {

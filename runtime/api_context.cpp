@@ -4,6 +4,7 @@
 #include "policies/plan.hpp"
 #include "runtime/error.hpp"
 #include "runtime/guard.hpp"
+#include "runtime/plugins.hpp"
 #include "runtime/runtime.hpp"
 
 using ballast::copy_out;
@@ -43,8 +44,20 @@ const char* ballast_status_name(ballast_status status) {
 const char* ballast_version(void) { return BALLAST_VERSION_TEXT; }
 
 const char* ballast_policy_name(int32_t index) {
+  if (index < 0) return nullptr;
   const auto names = ballast::policy_names();
-  return index >= 0 && static_cast<std::size_t>(index) < names.size() ? names[index] : nullptr;
+  const auto at = static_cast<std::size_t>(index);
+  if (at < names.size()) return names[at];
+  const auto* registered = ballast::registered_policy_at(at - names.size());
+  return registered == nullptr ? nullptr : registered->name().c_str();
+}
+
+ballast_status ballast_policy_register(const ballast_policy* policy) {
+  return guard([&] {
+    require_argument(policy, "policy");
+    require_struct_size(policy->struct_size, sizeof(*policy), sizeof(*policy), "policy");
+    ballast::register_policy(*policy);
+  });
 }
 
 const char* ballast_drill_kinds(void) { return ballast::drill_kinds_text(); }

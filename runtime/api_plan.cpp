@@ -11,6 +11,7 @@
 #include "runtime/guard.hpp"
 #include "runtime/mpi_handles.hpp"
 #include "runtime/plan_handle.hpp"
+#include "runtime/plugins.hpp"
 
 using ballast::copy_out;
 using ballast::error;
@@ -137,6 +138,7 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     question.current = &current;
     question.cluster = &cluster;
     question.policy = request->policy == nullptr ? BALLAST_DEFAULT_POLICY : request->policy;
+    question.plugin = ballast::find_registered_policy(question.policy);
     question.compatible = request->compatible != 0;
     question.groups = request->groups;
     question.seed = request->seed;

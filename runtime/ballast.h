@@ -208,8 +208,59 @@ typedef struct ballast_config {
 /* Local. Fills the defaults above; the fields without a default become 0. */
 BALLAST_API void ballast_config_init(ballast_config* config);
 
-/* Local. The name of the index-th policy, NULL past the last. */
+/* Local. The name of the index-th policy, first Ballast's own, then those registered; NULL past the
+ * last. */
 BALLAST_API const char* ballast_policy_name(int32_t index);
+
+/* What a policy of your own is asked. `layers` layers are to be planned, the first of them is
+ * number `first_layer` of the model; arrays are of these layers alone, in host memory, and valid
+ * during the call. Slots count over all ranks: rank r owns [slot_first[r], slot_first[r + 1]). */
+typedef struct ballast_policy_question {
+  size_t struct_size;
+  int32_t first_layer, layers, experts, ranks, slots;
+  int32_t windows;               /* of `series`; 0: there is none */
+  const int64_t* loads;          /* [layers][experts], tokens */
+  const int64_t* const* series;  /* [windows] of [layers][experts], oldest first */
+  const int32_t* slot_first;     /* [ranks + 1] */
+  const int32_t* usable_slots;   /* [ranks] how many slots of a rank may hold an expert; 0: dead */
+  const int32_t* node_of_rank;   /* [ranks] */
+  const int32_t* island_of_rank; /* [ranks] */
+  const int32_t* experts_now;    /* [layers][slots], -1 empty */
+  const int32_t* shares_now;     /* [layers][slots] */
+  int64_t max_moves;             /* -1: no limit; per layer */
+  int64_t max_bytes;             /* -1: no limit; that one rank receives, over all layers */
+  int64_t expert_bytes;          /* 0: unknown, then max_bytes does not count */
+  int32_t groups;                /* of experts */
+  int32_t reserved;
+  uint64_t seed;
+} ballast_policy_question;
+
+enum {
+  BALLAST_POLICY_DONE = 0,         /* experts and shares are as they shall be */
+  BALLAST_POLICY_EQUAL_SHARES = 1, /* experts are; every expert's tokens split equally */
+  BALLAST_POLICY_FAILED = -1       /* or anything else: no plan, the epoch is dropped */
+};
+
+/* `experts`, `shares`: [layers][slots], as in the question; they come filled with what is now.
+ * Called on the planner's thread (or inside ballast_plan_create), one call at a time per context.
+ * It must be a function of the question alone: ranks that plan differently drop the epoch. It must
+ * not call Ballast or MPI. What it plans is checked: every expert hosted, none twice on a rank,
+ * only usable slots, shares that sum to 65536, and the limits. */
+typedef int32_t (*ballast_policy_function)(void* user, const ballast_policy_question* question,
+                                           int32_t* experts, int32_t* shares);
+
+typedef struct ballast_policy {
+  size_t struct_size;
+  const char* name;                     /* 1 to 63 of a-z, 0-9, '-' and '_'. Not kept */
+  ballast_policy_function plan_layer;   /* asked for one layer at a time; */
+  ballast_policy_function plan_request; /* or for all layers at once: one of the two is NULL */
+  void* user;                           /* handed to the function */
+} ballast_policy;
+
+/* Local; from any thread. Makes a policy known by its name to every later ballast_create and
+ * ballast_plan_create of this process, for good: function and `user` must live as long.
+ * INVALID_ARGUMENT: a bad name, none or two functions, a name that is taken. */
+BALLAST_API ballast_status ballast_policy_register(const ballast_policy* policy);
 
 /* Local. "digest, checksum, ...": what `drill` understands, for help texts. */
 BALLAST_API const char* ballast_drill_kinds(void);

@@ -89,6 +89,7 @@ void planner::work() {
     request.cluster = &settings_.cluster;
     request.usable_slots = settings_.usable_slots;
     request.policy = settings_.policy;
+    request.plugin = settings_.plugin;
     request.compatible = settings_.compatible;
     request.groups = settings_.groups;
     request.seed = settings_.seed;

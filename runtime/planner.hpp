@@ -23,6 +23,7 @@ struct planner_settings {
   int rank = 0;
   cluster_map cluster;
   std::string policy;
+  const plugin_policy* plugin = nullptr;
   bool compatible = false;
   std::int32_t groups = 1;
   std::uint64_t seed = 1;

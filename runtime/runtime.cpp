@@ -95,6 +95,7 @@ void runtime::require_plannable() const {
   request.cluster = &topology_.map;
   request.usable_slots = usable_slots();
   request.policy = settings_.policy;
+  request.plugin = settings_.plugin;
   request.compatible = c.compatible != 0;
   request.groups = c.groups;
   request.limits = {c.max_moves, c.max_bytes};
@@ -209,6 +210,7 @@ void runtime::start_planner() {
   p.rank = rank_;
   p.cluster = topology_.map;
   p.policy = settings_.policy;
+  p.plugin = settings_.plugin;
   p.compatible = c.compatible != 0;
   p.groups = c.groups;
   p.seed = c.seed;

@@ -11,6 +11,7 @@
 #include "policies/plan.hpp"
 #include "policies/schedule.hpp"
 #include "runtime/error.hpp"
+#include "runtime/plugins.hpp"
 
 namespace ballast {
 namespace {
@@ -137,7 +138,9 @@ settings settings::read(const ballast_config& config, int ranks) {
   check_ranges(s.config, ranks);
   if (s.config.window == 0) s.config.window = s.config.interval;
   s.policy = config.policy == nullptr ? BALLAST_DEFAULT_POLICY : config.policy;
-  if (std::ranges::none_of(policy_names(), [&](const char* name) { return s.policy == name; })) {
+  s.plugin = find_registered_policy(s.policy);
+  if (s.plugin == nullptr &&
+      std::ranges::none_of(policy_names(), [&](const char* name) { return s.policy == name; })) {
     reject("policy", s.policy, fmt::format("one of {}", fmt::join(policy_names(), ", ")).c_str());
   }
   s.drill = read_drill(config.drill);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "policies/placement.hpp"
+#include "policies/plugin.hpp"
 #include "runtime/agreement.hpp"
 #include "runtime/ballast.h"
 
@@ -23,6 +24,7 @@ const char* drill_kinds_text();
 struct settings {
   ballast_config config;  ///< numbers as given, defaults resolved; its pointers are not to be used
   std::string policy;
+  const plugin_policy* plugin = nullptr;  ///< if the policy is not one of Ballast's own
   ballast::drill drill;
   slot_layout layout;                      ///< slots_per_rank + spare_rows rows on every rank
   std::vector<std::int32_t> usable_slots;  ///< [ranks]

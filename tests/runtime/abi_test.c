@@ -123,6 +123,36 @@ AT(ballast_counters, steps_since_commit, 88);
 AT(ballast_counters, balancing, 96);
 AT(ballast_counters, reserved, 100);
 
+SIZE(ballast_policy_question, 136);
+AT(ballast_policy_question, struct_size, 0);
+AT(ballast_policy_question, first_layer, 8);
+AT(ballast_policy_question, layers, 12);
+AT(ballast_policy_question, experts, 16);
+AT(ballast_policy_question, ranks, 20);
+AT(ballast_policy_question, slots, 24);
+AT(ballast_policy_question, windows, 28);
+AT(ballast_policy_question, loads, 32);
+AT(ballast_policy_question, series, 40);
+AT(ballast_policy_question, slot_first, 48);
+AT(ballast_policy_question, usable_slots, 56);
+AT(ballast_policy_question, node_of_rank, 64);
+AT(ballast_policy_question, island_of_rank, 72);
+AT(ballast_policy_question, experts_now, 80);
+AT(ballast_policy_question, shares_now, 88);
+AT(ballast_policy_question, max_moves, 96);
+AT(ballast_policy_question, max_bytes, 104);
+AT(ballast_policy_question, expert_bytes, 112);
+AT(ballast_policy_question, groups, 120);
+AT(ballast_policy_question, reserved, 124);
+AT(ballast_policy_question, seed, 128);
+
+SIZE(ballast_policy, 40);
+AT(ballast_policy, struct_size, 0);
+AT(ballast_policy, name, 8);
+AT(ballast_policy, plan_layer, 16);
+AT(ballast_policy, plan_request, 24);
+AT(ballast_policy, user, 32);
+
 SIZE(ballast_plan_request, 112);
 AT(ballast_plan_request, struct_size, 0);
 AT(ballast_plan_request, layers, 8);
@@ -249,3 +279,7 @@ VALUE(BALLAST_OUTCOME_COMMITTED, 1);
 VALUE(BALLAST_OUTCOME_UNCHANGED, 2);
 VALUE(BALLAST_OUTCOME_DROPPED, 3);
 VALUE(BALLAST_OUTCOME_RECORDED, 4);
+
+VALUE(BALLAST_POLICY_DONE, 0);
+VALUE(BALLAST_POLICY_EQUAL_SHARES, 1);
+VALUE(BALLAST_POLICY_FAILED, -1);
