@@ -36,10 +36,11 @@ flow_planner::flow_planner(const flow_setting& setting)
   rules_.equal_shares = setting.equal_shares;
 }
 
-void flow_planner::plan_layer(std::span<const std::int64_t> loads, const slot_layout& layout,
+void flow_planner::plan_layer(const varying_loads& expected, const slot_layout& layout,
                               std::span<const std::int32_t> current, const flow_purse& purse,
                               std::span<std::int32_t> expert_of_slot,
                               std::span<std::int32_t> share_of_slot) {
+  const std::span<const std::int64_t> loads = expected.loads;
   layout_ = &layout;
   current_ = current;
   purse_ = purse;
@@ -63,6 +64,8 @@ void flow_planner::plan_layer(std::span<const std::int64_t> loads, const slot_la
     shares_.minimise_fullest(state_);
     shares_.round(state_, loads, share_);
   }
+  found_.experts.assign(state_.experts().begin(), state_.experts().end());
+  if (expected.samples > 0 && !setting_.equal_shares) hedge(expected);
   write(layout, current, expert_of_slot, share_of_slot);
 }
 
@@ -124,11 +127,35 @@ std::int64_t flow_planner::bound_at(std::span<const std::int64_t> loads,
   return static_cast<std::int64_t>(bound >> shift);
 }
 
+void flow_planner::hedge(const varying_loads& expected) {
+  if (!varying_.start(expected, *layout_, setting_.speeds, rules_.hosts, found_.experts, share_))
+    return;
+  homes_.read(*layout_, found_.experts);
+  hedge_limits limits{setting_.usable_slots, &homes_, purse_.moves, {}};
+  if (!purse_.rank_left.empty()) {
+    limits.affordable = [this](std::span<const std::int32_t> experts) {
+      return search_.affordable(experts);
+    };
+  }
+  hedging_.improve(varying_, current_, limits);
+  found_.experts.assign(varying_.experts().begin(), varying_.experts().end());
+  share_.assign(varying_.shares().begin(), varying_.shares().end());
+}
+
+scaled_load flow_planner::risk(const varying_loads& expected, const slot_layout& layout,
+                               std::span<const std::int32_t> experts,
+                               std::span<const std::int32_t> shares, scaled_load otherwise) {
+  if (expected.samples == 0) return otherwise;
+  return varying_.start(expected, layout, setting_.speeds, rules_.hosts, experts, shares)
+             ? varying_.highest()
+             : otherwise;
+}
+
 /// Lets experts that stay on their rank keep their slots, and carries the shares along.
 void flow_planner::write(const slot_layout& layout, std::span<const std::int32_t> current,
                          std::span<std::int32_t> expert_of_slot,
                          std::span<std::int32_t> share_of_slot) {
-  std::copy(state_.experts().begin(), state_.experts().end(), expert_of_slot.begin());
+  std::copy(found_.experts.begin(), found_.experts.end(), expert_of_slot.begin());
   for (int rank = 0; rank < layout.ranks(); ++rank) {
     const auto first = static_cast<std::size_t>(layout.first(rank));
     const auto count = static_cast<std::size_t>(layout.count(rank));
@@ -137,7 +164,7 @@ void flow_planner::write(const slot_layout& layout, std::span<const std::int32_t
       share_of_slot[slot] = 0;
       if (expert_of_slot[slot] == no_expert) continue;
       std::size_t at = first;
-      while (state_.expert(static_cast<std::int32_t>(at)) != expert_of_slot[slot]) ++at;
+      while (found_.experts[at] != expert_of_slot[slot]) ++at;
       share_of_slot[slot] = share_[at];
     }
   }

@@ -13,6 +13,7 @@
 #include "policies/flow_search.hpp"
 #include "policies/flow_shares.hpp"
 #include "policies/flow_state.hpp"
+#include "policies/hedge.hpp"
 #include "policies/plan.hpp"
 #include "policies/repair.hpp"
 
@@ -36,13 +37,19 @@ class flow_planner {
   /// `loads`: [experts]. `current`: [slots of layout] experts, legal but for duplicates on a rank
   /// and slots that are not usable; those are put right first, whatever the purse says.
   /// `expert_of_slot`, `share_of_slot`: [slots], overwritten. An expert that stays on its rank
-  /// keeps its slot.
-  void plan_layer(std::span<const std::int64_t> loads, const slot_layout& layout,
+  /// keeps its slot. Where `expected` has samples, the layer is then hedged (hedge.hpp).
+  void plan_layer(const varying_loads& expected, const slot_layout& layout,
                   std::span<const std::int32_t> current, const flow_purse& purse,
                   std::span<std::int32_t> expert_of_slot, std::span<std::int32_t> share_of_slot);
 
   /// Whether all groups are at homes.
   bool is_local(const slot_layout& layout, std::span<const std::int32_t> experts);
+
+  /// The highest load plus z standard deviations of any rank; `otherwise` where loads are not known
+  /// to vary.
+  scaled_load risk(const varying_loads& expected, const slot_layout& layout,
+                   std::span<const std::int32_t> experts, std::span<const std::int32_t> shares,
+                   scaled_load otherwise);
 
  private:
   struct found_layer {
@@ -55,6 +62,7 @@ class flow_planner {
   void try_other_homes(std::span<const std::int64_t> loads);
   void plan_afresh(std::span<const std::int64_t> loads);
   std::int64_t bound_at(std::span<const std::int64_t> loads, const group_homes& homes) const;
+  void hedge(const varying_loads& expected);
   void write(const slot_layout& layout, std::span<const std::int32_t> current,
              std::span<std::int32_t> expert_of_slot, std::span<std::int32_t> share_of_slot);
 
@@ -74,6 +82,8 @@ class flow_planner {
   std::vector<std::int32_t> start_;   // [slots] the current experts, put right
   std::vector<std::int32_t> afresh_;  // [slots]
   found_layer found_;
+  hedge_state varying_;
+  hedge_search hedging_;
   std::vector<std::int32_t> share_;  // [slots] of found_
 };
 

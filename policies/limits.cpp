@@ -43,6 +43,7 @@ void clear_masked(const plan_request& request, const planning_task& task, int la
   layer_outcome& outcome = decided.layers[layer];
   outcome.max_after = fullest_rank_load(request.loads.subspan(layer * count, count), experts,
                                         shares, current.layout(), task.speeds);
+  outcome.risk_after = outcome.max_after;
   outcome.moves = arrival_counter(current.experts())
                       .count(current.layout(), current.experts_of(layer), experts);
 }
@@ -55,6 +56,7 @@ void keep_layer(const plan_request& request, const planning_task& task, int laye
   std::copy(experts.begin(), experts.end(), decided.target.experts_of(layer).begin());
   std::copy(shares.begin(), shares.end(), decided.target.shares_of(layer).begin());
   decided.layers[layer].max_after = decided.layers[layer].max_before;
+  decided.layers[layer].risk_after = decided.layers[layer].risk_before;
   decided.layers[layer].moves = 0;
   if (has_masked_ranks(request)) clear_masked(request, task, layer, decided);
 }
@@ -67,7 +69,7 @@ std::vector<std::int32_t> moving_layers(const plan& decided) {
   std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
     const layer_outcome& left = decided.layers[a];
     const layer_outcome& right = decided.layers[b];
-    return left.max_before - left.max_after > right.max_before - right.max_after;
+    return left.risk_before - left.risk_after > right.risk_before - right.risk_after;
   });
   return order;
 }

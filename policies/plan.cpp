@@ -23,6 +23,17 @@ std::span<const std::int64_t> loads_of(const plan_request& request, int layer) {
   return request.loads.subspan(layer * experts, experts);
 }
 
+varying_loads expected_of(const plan_request& request, int layer) {
+  const std::size_t cells = request.loads.size();
+  const auto experts = static_cast<std::size_t>(request.current->experts());
+  varying_loads expected{loads_of(request, layer), {}, 0, cells};
+  if (!request.deviations.empty()) {
+    expected.deviations = request.deviations.subspan(layer * experts);
+    expected.samples = static_cast<int>(request.deviations.size() / cells);
+  }
+  return expected;
+}
+
 bool is_limited(const plan_limits& limits) {
   return limits.max_moves_per_layer >= 0 || limits.max_moves_total >= 0 ||
          limits.max_bytes_per_rank >= 0 ||
@@ -54,6 +65,8 @@ class layer_planner {
     outcome.max_before = fullest_rank_load(
         loads, current.experts_of(layer), current.shares_of(layer), current.layout(), task_.speeds);
     outcome.max_after = outcome.max_before;
+    outcome.risk_before = outcome.max_before;
+    outcome.risk_after = outcome.max_before;
     if (task_.kind == policy_kind::keep) {
       keep_layer(request_, task_, layer, decided_);
       return;
@@ -61,7 +74,7 @@ class layer_planner {
     const auto experts = decided_.target.experts_of(layer);
     const auto shares = decided_.target.shares_of(layer);
     if (task_.kind == policy_kind::flow) {
-      flow_->plan_layer(loads, current.layout(), current.experts_of(layer),
+      flow_->plan_layer(expected_of(request_, layer), current.layout(), current.experts_of(layer),
                         {request_.limits.max_moves_per_layer, rank_left}, experts, shares);
     } else {
       policy_->plan_layer({request_, layer}, experts);
@@ -69,7 +82,8 @@ class layer_planner {
       set_equal_shares(experts, current.experts(), shares);
     }
     outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout(), task_.speeds);
-    if (outcome.max_after >= outcome.max_before && !was_judged(layer) && may_stay(layer)) {
+    weigh_risk(layer);
+    if (outcome.risk_after >= outcome.risk_before && !was_judged(layer) && may_stay(layer)) {
       keep_layer(request_, task_, layer, decided_);
       return;
     }
@@ -77,6 +91,18 @@ class layer_planner {
   }
 
  private:
+  void weigh_risk(int layer) {
+    layer_outcome& outcome = decided_.layers[layer];
+    outcome.risk_after = outcome.max_after;
+    if (task_.kind != policy_kind::flow) return;
+    const placement& current = *request_.current;
+    const varying_loads expected = expected_of(request_, layer);
+    outcome.risk_before = flow_->risk(expected, current.layout(), current.experts_of(layer),
+                                      current.shares_of(layer), outcome.max_before);
+    outcome.risk_after = flow_->risk(expected, current.layout(), decided_.target.experts_of(layer),
+                                     decided_.target.shares_of(layer), outcome.max_after);
+  }
+
   void align(int layer) {
     const slot_layout& layout = request_.current->layout();
     const auto current = request_.current->experts_of(layer);
@@ -184,6 +210,10 @@ void absorb_options(const plan_request& request, digest_builder& digest) {
     digest.absorb(request.rank_speed);
   }
   if (request.equal_shares) digest.absorb("equal_shares");
+  if (!request.deviations.empty()) {
+    digest.absorb("deviations");
+    digest.absorb(request.deviations);
+  }
   if (request.limits.max_moves_total >= 0) {
     digest.absorb("max_moves_total");
     digest.absorb(static_cast<std::uint64_t>(request.limits.max_moves_total));

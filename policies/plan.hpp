@@ -31,6 +31,10 @@ struct plan_request {
   std::span<const std::int64_t>
       series;  ///< [windows, layers, experts], oldest first: what `loads` were estimated from, for
                ///< policies that look at its variation; limits as for loads. Empty: not known
+  std::span<const std::int64_t>
+      deviations;  ///< [samples, layers, experts], tokens, each in [-2^62, 2^62]: by how much loads
+                   ///< have differed from such estimates (prediction.hpp). `flow` then evens out
+                   ///< what loads may become. Empty: not known
   const placement* current = nullptr;  ///< not owned; layers, experts and slot layout come from it
   const cluster_map* cluster = nullptr;  ///< not owned; one entry per rank of the layout
   std::vector<std::int32_t>
@@ -58,9 +62,11 @@ struct layer_outcome {
   scaled_load total = 0;       ///< of all ranks
   scaled_load max_before = 0;  ///< of the fullest rank under the current placement and its shares
   scaled_load max_after = 0;
-  scaled_load bound = 0;   ///< no placement that the policy may choose has a smaller maximum
-                           ///< (balance.hpp): with equal shares where the current shares are equal,
-                           ///< with free shares elsewhere and under `flow`
+  scaled_load risk_before = 0;  ///< of the fullest rank, with what deviations may add to it; as
+  scaled_load risk_after = 0;   ///< max_before and max_after where none are given
+  scaled_load bound = 0;        ///< no placement that the policy may choose has a smaller maximum
+                          ///< (balance.hpp): with equal shares where the current shares are equal,
+                          ///< with free shares elsewhere and under `flow`
   std::int32_t moves = 0;  ///< slots that receive an expert their rank does not hold now
 };
 
@@ -103,11 +109,11 @@ std::string why_unplannable(const plan_request& request);
 ///
 /// Unless `compatible`, a target never holds an expert twice on a rank and
 /// occupies only usable slots, an expert that stays on its rank keeps its slot, and a layer whose
-/// planned maximum is not below its current one is kept (unless that would break the rules just
-/// named). `static` keeps every layer as it is, but for what masked ranks hold; `flow` keeps the
-/// same rules, and plans within the limits instead of being cut off by them. `random` swaps slots
-/// whatever that does to the balance. A layer kept by `limits` is kept in any case, again but for
-/// what masked ranks hold.
+/// planned maximum (with deviations: risk) is not below its current one is kept (unless that would
+/// break the rules just named). `static` keeps every layer as it is, but for what masked ranks
+/// hold; `flow` keeps the same rules, and plans within the limits instead of being cut off by them.
+/// `random` swaps slots whatever that does to the balance. A layer kept by `limits` is kept in any
+/// case, again but for what masked ranks hold.
 plan decide(const plan_request& request);
 
 /// Fills in `total` and `bound` of a decided plan's layers.

@@ -47,6 +47,14 @@ std::string why_loads_wrong(const plan_request& request) {
   };
   if (request.loads.size() != cells) return why_size_wrong("loads", request.loads.size());
   if (request.series.size() % cells != 0) return why_size_wrong("series", request.series.size());
+  if (request.deviations.size() % cells != 0) {
+    return why_size_wrong("deviations", request.deviations.size());
+  }
+  for (std::size_t i = 0; i < request.deviations.size(); ++i) {
+    if (request.deviations[i] >= -load_max && request.deviations[i] <= load_max) continue;
+    return "deviations: value " + number(static_cast<std::int64_t>(i)) + ": " +
+           number(request.deviations[i]) + " is beyond 2^62";
+  }
   std::string why = why_window_wrong(request.loads, current, "loads: ");
   for (std::size_t first = 0; why.empty() && first < request.series.size(); first += cells) {
     why = why_window_wrong(

@@ -164,6 +164,7 @@ TEST(plan, digest_depends_on_everything_but_threads) {
   EXPECT_TRUE(differs([&](testing::scenario& o) { o.request.series = series; }));
   EXPECT_TRUE(
       differs([&](testing::scenario& o) { o.request.series = std::span(series).first(48); }));
+  EXPECT_TRUE(differs([&](testing::scenario& o) { o.request.deviations = series; }));
   EXPECT_TRUE(differs([](testing::scenario& o) { o.cluster.ranks[3].gpu = 3; }));
   EXPECT_TRUE(differs([](testing::scenario& o) { o.cluster.cost_ns_per_mib[1] = 1; }));
   s.request.threads = 3;

@@ -34,6 +34,11 @@ TEST(request, unplannable_requests_are_named) {
   series[2 * 16 + 11] = -4;
   EXPECT_EQ(why([&](scenario& s) { s.request.series = series; }),
             "series: window 2 layer 1 expert 3: -4 is negative");
+  EXPECT_EQ(why([&](scenario& s) { s.request.deviations = std::span(series).first(17); }),
+            "deviations: 17 values for 2 layers of 8 experts");
+  series[9] = -(std::int64_t{1} << 62) - 1;
+  EXPECT_EQ(why([&](scenario& s) { s.request.deviations = std::span(series).first(16); }),
+            "deviations: value 9: -4611686018427387905 is beyond 2^62");
   EXPECT_EQ(why([](scenario& s) {
               s.request.usable_slots = {2, 2, 2, 1};
             }),

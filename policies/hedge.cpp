@@ -1,0 +1,172 @@
+#include "policies/hedge.hpp"
+
+#include <algorithm>
+#include <numeric>
+
+namespace ballast {
+
+namespace {
+
+constexpr std::size_t top_ranks = 2;       // whose experts are tried elsewhere
+constexpr std::size_t partner_ranks = 12;  // of the least risk, where they are tried
+constexpr int steps_max = 200;
+// What a move has to gain: the square of a 64th of the mean load, in units of score. It keeps
+// moves from following noise.
+constexpr std::int64_t price = std::int64_t{1} << 16;
+constexpr int free_value = 4;  // changes that bring nothing new are worth that much more
+
+}  // namespace
+
+void hedge_search::improve(hedge_state& state, std::span<const std::int32_t> origin,
+                           const hedge_limits& limits) {
+  limits_ = limits;
+  even_ = state.even();
+  const slot_layout& layout = state.layout();
+  std::int32_t experts = 0;
+  for (const std::int32_t expert : state.experts()) experts = std::max(experts, expert + 1);
+  for (const std::int32_t expert : origin) experts = std::max(experts, expert + 1);
+  list_origin(layout, origin, experts);
+  moves_ = 0;
+  occupied_.assign(static_cast<std::size_t>(layout.ranks()), 0);
+  closed_.assign(occupied_.size(), 0);
+  for (std::int32_t slot = 0; slot < layout.slots(); ++slot) {
+    if (state.expert(slot) == no_expert) continue;
+    ++occupied_[layout.rank_of(slot)];
+    moves_ += was_on(layout.rank_of(slot), state.expert(slot)) ? 0 : 1;
+  }
+  state.split_all();
+  for (int step = 0; step < steps_max; ++step) {
+    rank_by_risk(state);
+    const candidate best = best_change(state);
+    if (best.from < 0) break;
+    const int there = arrivals(state, state.expert(best.from), best.to);
+    const int back = best.swaps ? arrivals(state, state.expert(best.to), best.from) : 0;
+    const bool fills = state.expert(best.to) == no_expert;
+    state.begin_trial(best.from, best.to);
+    apply(state, best);
+    if (limits_.affordable && !limits_.affordable(state.experts())) {
+      state.roll_back();
+      closed_[layout.rank_of(there > 0 ? best.to : best.from)] = 1;
+      continue;
+    }
+    moves_ += there + back;
+    occupied_[layout.rank_of(best.to)] += fills ? 1 : 0;
+    state.split_all();
+  }
+  state.split_all();
+}
+
+void hedge_search::list_origin(const slot_layout& layout, std::span<const std::int32_t> origin,
+                               int experts) {
+  words_ = (static_cast<std::size_t>(layout.ranks()) + 63) / 64;
+  held_before_.assign(static_cast<std::size_t>(experts) * words_, 0);
+  for (std::int32_t slot = 0; slot < layout.slots(); ++slot) {
+    if (origin[slot] == no_expert) continue;
+    const int rank = layout.rank_of(slot);
+    held_before_[origin[slot] * words_ + rank / 64] |= std::uint64_t{1} << (rank % 64);
+  }
+}
+
+void hedge_search::rank_by_risk(const hedge_state& state) {
+  const auto ranks = static_cast<std::size_t>(state.layout().ranks());
+  risks_.resize(ranks);
+  for (std::size_t rank = 0; rank < ranks; ++rank)
+    risks_[rank] = state.risk(static_cast<int>(rank));
+  order_.resize(ranks);
+  std::iota(order_.begin(), order_.end(), 0);
+  std::sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
+    return risks_[a] != risks_[b] ? risks_[a] > risks_[b] : a < b;
+  });
+}
+
+/// By how much the experts that a rank has to receive change.
+int hedge_search::arrivals(const hedge_state& state, std::int32_t expert, std::int32_t slot) const {
+  const int rank = state.layout().rank_of(slot);
+  const std::int32_t leaving = state.expert(slot);
+  return (was_on(rank, expert) ? 0 : 1) - (leaving == no_expert || was_on(rank, leaving) ? 0 : 1);
+}
+
+hedge_search::candidate hedge_search::best_change(hedge_state& state) {
+  const slot_layout& layout = state.layout();
+  candidate best;
+  const std::size_t ranks = order_.size();
+  for (std::size_t top = 0; top < std::min(top_ranks, ranks); ++top) {
+    const int home = order_[top];
+    for (std::int32_t from = layout.first(home); from < layout.first(home + 1); ++from) {
+      const std::int32_t expert = state.expert(from);
+      if (expert == no_expert) continue;
+      const std::size_t last = std::max(top + 1, ranks - std::min(ranks, partner_ranks));
+      for (std::size_t i = ranks; i-- > last;) {
+        const int rank = order_[i];
+        if (state.holds(rank, expert) || !limits_.homes->allows(rank, expert)) continue;
+        bool filled = occupied_[rank] >= limits_.usable_slots[rank];
+        for (std::int32_t to = layout.first(rank); to < layout.first(rank + 1); ++to) {
+          const std::int32_t other = state.expert(to);
+          if (other == no_expert) {
+            if (!filled) consider(state, from, to, false, best);
+            filled = true;
+            continue;
+          }
+          if (state.slots_of(other).size() > 1) consider(state, from, to, false, best);
+          if (!state.holds(home, other) && limits_.homes->allows(home, other)) {
+            consider(state, from, to, true, best);
+          }
+        }
+      }
+    }
+  }
+  return best;
+}
+
+void hedge_search::consider(hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
+                            candidate& best) {
+  const slot_layout& layout = state.layout();
+  const int there = arrivals(state, state.expert(from), to);
+  const int back = swaps ? arrivals(state, state.expert(to), from) : 0;
+  const int more = there + back;
+  if (more > 0 && limits_.moves >= 0 && moves_ + more > limits_.moves) return;
+  if ((there > 0 && closed_[layout.rank_of(to)]) || (back > 0 && closed_[layout.rank_of(from)])) {
+    return;
+  }
+  if (!may_win(state, from, to, swaps, more, best)) return;
+  state.begin_trial(from, to);
+  const candidate next{0, from, to, swaps};
+  apply(state, next);
+  const hedge_state::score_type gain = state.gain() - price * std::max(more, 0);
+  state.roll_back();
+  if (gain <= 0) return;
+  const hedge_state::score_type value = worth(gain, more);
+  if (value > best.value) best = {value, from, to, swaps};
+}
+
+/// Whether a swap of experts without other replicas could be better than the best: what it gains at
+/// most, with no variance left on the two ranks.
+bool hedge_search::may_win(const hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
+                           int more, const candidate& best) const {
+  if (!swaps || !even_ || state.slots_of(state.expert(from)).size() > 1 ||
+      state.slots_of(state.expert(to)).size() > 1) {
+    return true;
+  }
+  const int home = state.layout().rank_of(from);
+  const int rank = state.layout().rank_of(to);
+  const std::int64_t goes = state.weight(state.expert(from)) - state.weight(state.expert(to));
+  const hedge_state::score_type most =
+      hedge_state::score_at(risks_[home]) + hedge_state::score_at(risks_[rank]) -
+      hedge_state::score_at(state.load(home) - goes) -
+      hedge_state::score_at(state.load(rank) + goes) - price * std::max(more, 0);
+  return most > 0 && worth(most, more) > best.value;
+}
+
+hedge_state::score_type hedge_search::worth(hedge_state::score_type gain, int more) {
+  return more > 0 ? gain * free_value / more : gain * free_value * free_value;
+}
+
+void hedge_search::apply(hedge_state& state, const candidate& next) {
+  if (next.swaps) {
+    state.swap(next.from, next.to);
+  } else {
+    state.replace(next.from, next.to);
+  }
+}
+
+}  // namespace ballast

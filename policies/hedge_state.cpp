@@ -1,0 +1,399 @@
+#include "policies/hedge_state.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <numeric>
+
+namespace ballast {
+
+namespace {
+
+using wide = hedge_state::score_type;
+
+constexpr std::int64_t unit = std::int64_t{1} << hedge_state::unit_bits;
+constexpr std::int64_t value_max = std::int64_t{1} << 24;  // a sample, 16 mean rank loads
+constexpr std::int64_t sum_max = std::int64_t{1} << 27;
+constexpr std::int64_t level_max = std::int64_t{1} << 60;
+constexpr int share_bits = 16;
+constexpr int score_shift = 6;  // an excess is squared in units of 2^-14 mean loads
+constexpr std::int64_t excess_max = std::int64_t{1} << 30;
+constexpr int slope_shift = 8;  // slopes are taken in units of 2^-12 mean loads
+constexpr std::int64_t slope_max = std::int64_t{1} << 22;
+constexpr std::int64_t sixteen = 16;
+
+/// sqrt(2 ln ranks) in 1/1024; log2 linear between powers of two.
+std::int64_t quantile(int ranks) {
+  const int whole = std::bit_width(static_cast<unsigned>(ranks)) - 1;
+  const std::int64_t log2 =
+      whole * 1024 + ((static_cast<std::int64_t>(ranks) - (1 << whole)) * 1024 >> whole);
+  constexpr std::int64_t twice_ln2 = 1453635;  // in 2^-20
+  return square_root(twice_ln2 * log2 / 1024);
+}
+
+std::int64_t clamped(wide value, std::int64_t most) {
+  return static_cast<std::int64_t>(std::clamp<wide>(value, -most, most));
+}
+
+}  // namespace
+
+std::int64_t square_root(std::int64_t value) {
+  std::int64_t root = 0;
+  for (int bit = 31; bit >= 0; --bit) {
+    const std::int64_t next = root + (std::int64_t{1} << bit);
+    if (static_cast<wide>(next) * next <= value) root = next;
+  }
+  return root;
+}
+
+bool hedge_state::start(const varying_loads& expected, const slot_layout& layout,
+                        const speed_scale& speeds, int hosts,
+                        std::span<const std::int32_t> expert_of_slot,
+                        std::span<const std::int32_t> share_of_slot) {
+  layout_ = &layout;
+  hosts_ = hosts;
+  samples_ = expected.samples;
+  slowness_.assign(static_cast<std::size_t>(layout.ranks()), std::int64_t{1} << share_bits);
+  if (!speeds.speeds.empty()) {
+    for (int rank = 0; rank < layout.ranks(); ++rank) {
+      slowness_[rank] =
+          static_cast<std::int64_t>(speeds.level(std::int64_t{1} << share_bits, speeds.of(rank)));
+    }
+  }
+  const bool any = std::ranges::any_of(expected.loads, [](std::int64_t load) { return load > 0; });
+  if (hosts < 2 || samples_ < 1 || !any) return false;
+  scale(expected);
+  weigh_samples();
+
+  expert_.assign(expert_of_slot.begin(), expert_of_slot.end());
+  share_.assign(expert_.size(), 0);
+  slots_.assign(expected.loads.size(), {});
+  load_.assign(slowness_.size(), 0);
+  alone_.assign(slowness_.size(), 0);
+  together_.assign(slowness_.size() * static_cast<std::size_t>(samples_), 0);
+  for (std::size_t slot = 0; slot < expert_.size(); ++slot) {
+    if (expert_[slot] == no_expert) continue;
+    slots_[expert_[slot]].push_back(static_cast<std::int32_t>(slot));
+    set_share(static_cast<std::int32_t>(slot), share_of_slot[slot]);
+  }
+  wide sum = 0;
+  for (int rank = 0; rank < layout.ranks(); ++rank) sum += variance(rank);
+  const std::int64_t spread = square_root(static_cast<std::int64_t>(sum / hosts));
+  z_ = quantile(hosts);
+  if (spread == 0) return false;
+  per_variance_ = (z_ << 30) / (2 * spread);
+  bend_.resize(weight_.size());
+  for (std::size_t expert = 0; expert < bend_.size(); ++expert) {
+    std::int64_t squares = 0;
+    for (int k = 0; k < samples_; ++k) {
+      const std::int64_t off = sample_[expert * samples_ + k];
+      squares += off * off;
+    }
+    bend_[expert] = per_variance(2 * variance(squares, spread_[expert] * spread_[expert]));
+  }
+  return true;
+}
+
+void hedge_state::scale(const varying_loads& expected) {
+  const std::size_t experts = expected.loads.size();
+  total_ = 0;
+  for (const std::int64_t load : expected.loads) total_ += load;
+  const auto units = [&](std::int64_t tokens, std::int64_t most) {
+    return clamped(static_cast<wide>(tokens) * hosts_ * unit / total_, most);
+  };
+  weight_.resize(experts);
+  sample_.resize(experts * static_cast<std::size_t>(samples_));
+  wide squares = 0;
+  wide weights = 0;
+  for (std::size_t expert = 0; expert < experts; ++expert) {
+    weight_[expert] = units(expected.loads[expert], unit * hosts_);
+    weights += static_cast<wide>(weight_[expert]) * weight_[expert];
+    for (int k = 0; k < samples_; ++k) {
+      const std::int64_t off = units(expected.deviations[k * expected.stride + expert], value_max);
+      sample_[expert * samples_ + k] = static_cast<std::int32_t>(off);
+      squares += static_cast<wide>(off) * off;
+    }
+  }
+  // All experts vary by the same part of their load, 2^-16 of it.
+  const std::int64_t part = square_root(
+      clamped((squares / samples_ << 32) / std::max<wide>(weights, 1), std::int64_t{1} << 40));
+  spread_.resize(experts);
+  for (std::size_t expert = 0; expert < experts; ++expert) {
+    spread_[expert] = std::min(weight_[expert] * part >> share_bits, value_max);
+  }
+}
+
+/// How much of the variance to take from experts by themselves. Were all independent, K samples
+/// would still show covariances whose squares are a K-th of the products of variances; more than
+/// that is common to experts.
+void hedge_state::weigh_samples() {
+  const std::size_t experts = weight_.size();
+  wide squares = 0;  // of covariances, all pairs; by products of samples, which are fewer
+  for (int k = 0; k < samples_; ++k) {
+    for (int l = 0; l < samples_; ++l) {
+      std::int64_t product = 0;
+      for (std::size_t e = 0; e < experts; ++e) {
+        product +=
+            (static_cast<std::int64_t>(sample_[e * samples_ + k]) * sample_[e * samples_ + l]) >> 8;
+      }
+      squares += static_cast<wide>(product) * product;
+    }
+  }
+  wide variances = 0;
+  wide own = 0;
+  for (std::size_t e = 0; e < experts; ++e) {
+    std::int64_t sum = 0;
+    for (int k = 0; k < samples_; ++k) {
+      const std::int64_t off = sample_[e * samples_ + k];
+      sum += (off * off) >> 8;
+    }
+    variances += sum;
+    own += static_cast<wide>(sum) * sum;
+  }
+  const wide common = (squares - own) * samples_;
+  const wide chance = variances * variances - own;
+  independent_ = common <= chance ? sixteen : static_cast<std::int64_t>(sixteen * chance / common);
+  together_part_ = ((sixteen - independent_) << share_bits) / (sixteen * samples_);
+}
+
+bool hedge_state::holds(int rank, std::int32_t expert) const {
+  return std::ranges::any_of(slots_[expert],
+                             [&](std::int32_t slot) { return layout_->rank_of(slot) == rank; });
+}
+
+std::int64_t hedge_state::variance(int rank) const {
+  const std::int64_t* sums = together_.data() + static_cast<std::size_t>(rank) * samples_;
+  std::int64_t squares = 0;
+  for (int k = 0; k < samples_; ++k) {
+    const std::int64_t off = std::clamp(sums[k] >> share_bits, -sum_max, sum_max);
+    squares += off * off;
+  }
+  return variance(squares, alone_[rank]);
+}
+
+std::int64_t hedge_state::risk(int rank) const { return risk_at(rank, variance(rank)); }
+
+std::int64_t hedge_state::risk_at(int rank, std::int64_t variance) const {
+  const std::int64_t level = (load_[rank] >> share_bits) + per_variance(variance);
+  return slowness_[rank] == (std::int64_t{1} << share_bits)
+             ? level
+             : clamped(static_cast<wide>(level) * slowness_[rank] >> share_bits, level_max);
+}
+
+hedge_state::score_type hedge_state::score_at(std::int64_t risk) {
+  const std::int64_t excess = std::clamp<std::int64_t>((risk - unit) >> score_shift, 0, excess_max);
+  return static_cast<score_type>(excess * excess);
+}
+
+scaled_load hedge_state::highest() const {
+  std::int64_t most = 0;
+  for (int rank = 0; rank < layout_->ranks(); ++rank) {
+    const std::int64_t level =
+        (load_[rank] >> share_bits) + z_ * square_root(variance(rank)) / 1024;
+    most = std::max(most,
+                    clamped(static_cast<wide>(level) * slowness_[rank] >> share_bits, level_max));
+  }
+  return static_cast<scaled_load>(most) * total_ / hosts_ >> (unit_bits - share_bits);
+}
+
+void hedge_state::set_share(std::int32_t slot, std::int32_t share) {
+  const std::int32_t expert = expert_[slot];
+  const auto rank = static_cast<std::size_t>(layout_->rank_of(slot));
+  const std::int64_t more = share - share_[slot];
+  load_[rank] += more * weight_[expert];
+  const std::int64_t before = share_[slot] * spread_[expert] >> share_bits;
+  const std::int64_t after = share * spread_[expert] >> share_bits;
+  alone_[rank] += after * after - before * before;
+  std::int64_t* sums = together_.data() + rank * samples_;
+  const std::int32_t* samples = sample_.data() + static_cast<std::size_t>(expert) * samples_;
+  for (int k = 0; k < samples_; ++k) sums[k] += more * samples[k];
+  share_[slot] = share;
+}
+
+/// A replica beside others takes an equal part from each.
+void hedge_state::put(std::int32_t slot, std::int32_t expert) {
+  expert_[slot] = expert;
+  share_[slot] = 0;
+  auto& slots = slots_[expert];
+  std::int32_t taken = 0;
+  const auto count = static_cast<std::int32_t>(slots.size()) + 1;
+  for (const std::int32_t other : slots) {
+    const std::int32_t part = share_[other] / count;
+    set_share(other, share_[other] - part);
+    taken += part;
+  }
+  slots.push_back(slot);
+  set_share(slot, slots.size() == 1 ? share_one : taken);
+}
+
+/// What it carried goes to the other replicas in equal parts.
+void hedge_state::leave(std::int32_t slot) {
+  const std::int32_t expert = expert_[slot];
+  std::int32_t left = share_[slot];
+  set_share(slot, 0);
+  auto& slots = slots_[expert];
+  slots.erase(std::find(slots.begin(), slots.end(), slot));
+  expert_[slot] = no_expert;
+  auto others = static_cast<std::int32_t>(slots.size());
+  for (const std::int32_t other : slots) {
+    const std::int32_t part = left / others--;
+    set_share(other, share_[other] + part);
+    left -= part;
+  }
+}
+
+/// Rough, but for the sign of differences.
+hedge_state::slope hedge_state::slope_of(std::int32_t slot) const {
+  const std::int32_t expert = expert_[slot];
+  const int rank = layout_->rank_of(slot);
+  const std::int64_t* sums = together_.data() + static_cast<std::size_t>(rank) * samples_;
+  const std::int32_t* samples = sample_.data() + static_cast<std::size_t>(expert) * samples_;
+  std::int64_t squares = 0;
+  std::int64_t product = 0;
+  for (int k = 0; k < samples_; ++k) {
+    const std::int64_t off = std::clamp(sums[k] >> share_bits, -sum_max, sum_max);
+    squares += off * off;
+    product += off * samples[k];
+  }
+  const std::int64_t own = (share_[slot] * spread_[expert] >> share_bits) * spread_[expert];
+  const std::int64_t rise = weight_[expert] + per_variance(2 * variance(product, own));
+  const auto coarse = [&](std::int64_t value) {
+    if (slowness_[rank] != (std::int64_t{1} << share_bits))
+      value = clamped(static_cast<wide>(value) * slowness_[rank] >> share_bits, level_max);
+    return std::clamp<std::int64_t>(value >> slope_shift, 0, slope_max);
+  };
+  const std::int64_t risk = risk_at(rank, variance(squares, alone_[rank]));
+  const std::int64_t height = std::clamp<std::int64_t>(risk >> slope_shift, 1, slope_max);
+  const std::int64_t by_share = coarse(rise);
+  return {height, height * by_share, 3 * by_share * by_share + height * coarse(bend_[expert])};
+}
+
+/// Exchanges between the replica that does most harm and the one that does least: Newton steps on
+/// the sum of risk^4.
+void hedge_state::split(std::int32_t expert) {
+  const auto& slots = slots_[expert];
+  if (slots.size() < 2) return;
+  slopes_.resize(slots.size());
+  for (std::size_t round = 0; round < slots.size(); ++round) {
+    std::int64_t highest_risk = 1;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      slopes_[i] = slope_of(slots[i]);
+      highest_risk = std::max(highest_risk, slopes_[i].risk);
+    }
+    std::size_t from = slots.size();
+    std::size_t to = 0;
+    for (std::size_t i = 0; i < slots.size(); ++i) {
+      slope& here = slopes_[i];
+      const std::int64_t part = std::max<std::int64_t>(here.risk * 32 / highest_risk, 1);
+      here.first *= part * part;
+      here.second *= part * part;
+      if (share_[slots[i]] > 0 && (from == slots.size() || here.first > slopes_[from].first))
+        from = i;
+      if (here.first < slopes_[to].first) to = i;
+    }
+    const std::int64_t difference = slopes_[from].first - slopes_[to].first;
+    if (from == to || difference <= 0) return;
+    const std::int64_t bend = ((slopes_[from].second + slopes_[to].second) >> share_bits) + 1;
+    const auto amount =
+        static_cast<std::int32_t>(std::min<std::int64_t>(difference / bend, share_[slots[from]]));
+    set_share(slots[from], share_[slots[from]] - amount);
+    set_share(slots[to], share_[slots[to]] + amount);
+    if (amount < share_one / 128) return;
+  }
+}
+
+void hedge_state::split_all() {
+  for (std::size_t expert = 0; expert < slots_.size(); ++expert) {
+    split(static_cast<std::int32_t>(expert));
+  }
+}
+
+void hedge_state::replace(std::int32_t from, std::int32_t to) {
+  const std::int32_t leaving = expert_[to];
+  if (leaving != no_expert) leave(to);
+  put(to, expert_[from]);
+  split(expert_[from]);
+  if (leaving != no_expert) split(leaving);
+}
+
+void hedge_state::swap(std::int32_t a, std::int32_t b) {
+  const std::int32_t first = expert_[a];
+  const std::int32_t second = expert_[b];
+  const std::int32_t first_share = share_[a];
+  const std::int32_t second_share = share_[b];
+  set_share(a, 0);
+  set_share(b, 0);
+  std::ranges::replace(slots_[first], a, b);
+  std::ranges::replace(slots_[second], b, a);
+  std::swap(expert_[a], expert_[b]);
+  set_share(b, first_share);
+  set_share(a, second_share);
+  split(first);
+  split(second);
+}
+
+void hedge_state::begin_trial(std::int32_t slot, std::int32_t other) {
+  kept_slots_.clear();
+  kept_experts_.clear();
+  kept_ranks_.clear();
+  kept_values_.clear();
+  kept_scores_.clear();
+  keep_rank(layout_->rank_of(slot));
+  keep_rank(layout_->rank_of(other));
+  keep_expert(expert_[slot]);
+  if (expert_[other] != no_expert) {
+    keep_expert(expert_[other]);
+  } else {
+    kept_slots_.push_back({other, no_expert, 0});
+  }
+}
+
+void hedge_state::keep_rank(int rank) {
+  if (std::ranges::find(kept_ranks_, rank) != kept_ranks_.end()) return;
+  kept_ranks_.push_back(rank);
+  kept_values_.push_back(load_[rank]);
+  kept_values_.push_back(alone_[rank]);
+  const auto first = together_.begin() + static_cast<std::ptrdiff_t>(rank) * samples_;
+  kept_values_.insert(kept_values_.end(), first, first + samples_);
+  kept_scores_.push_back(score(rank));
+}
+
+void hedge_state::keep_expert(std::int32_t expert) {
+  const std::size_t number = kept_experts_.size();
+  kept_experts_.push_back(expert);
+  if (kept_lists_.size() <= number) kept_lists_.resize(number + 1);
+  kept_lists_[number] = slots_[expert];
+  for (const std::int32_t slot : slots_[expert]) {
+    kept_slots_.push_back({slot, expert, share_[slot]});
+    keep_rank(layout_->rank_of(slot));
+  }
+}
+
+hedge_state::score_type hedge_state::gain() const {
+  score_type sum = 0;
+  for (std::size_t i = 0; i < kept_ranks_.size(); ++i) {
+    sum += kept_scores_[i] - score(kept_ranks_[i]);
+  }
+  return sum;
+}
+
+void hedge_state::roll_back() {
+  for (const kept_slot& kept : kept_slots_) {
+    expert_[kept.slot] = kept.expert;
+    share_[kept.slot] = kept.share;
+  }
+  for (std::size_t i = 0; i < kept_experts_.size(); ++i) {
+    std::swap(slots_[kept_experts_[i]], kept_lists_[i]);
+  }
+  const auto stride = static_cast<std::size_t>(samples_) + 2;
+  for (std::size_t i = 0; i < kept_ranks_.size(); ++i) {
+    const auto rank = static_cast<std::size_t>(kept_ranks_[i]);
+    const auto values = kept_values_.begin() + static_cast<std::ptrdiff_t>(i * stride);
+    load_[rank] = values[0];
+    alone_[rank] = values[1];
+    std::copy(values + 2, values + static_cast<std::ptrdiff_t>(stride),
+              together_.begin() + static_cast<std::ptrdiff_t>(rank) * samples_);
+  }
+}
+
+}  // namespace ballast
