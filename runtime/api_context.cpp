@@ -43,6 +43,13 @@ const char* ballast_status_name(ballast_status status) {
 
 const char* ballast_version(void) { return BALLAST_VERSION_TEXT; }
 
+ballast_status ballast_device_count(int32_t* count) {
+  return guard([&] {
+    require_argument(count, "count");
+    *count = ballast::device_count();
+  });
+}
+
 const char* ballast_policy_name(int32_t index) {
   if (index < 0) return nullptr;
   const auto names = ballast::policy_names();
@@ -79,6 +86,9 @@ void ballast_config_init(ballast_config* config) {
   config->planner_threads = 1;
   config->seed = 1;
   config->deadline_seconds = 30;
+  config->device = -1;
+  config->nccl_ctas = 2;
+  config->hash_ctas = 2;
 }
 
 void ballast_ids_init(ballast_ids* ids) {
@@ -111,6 +121,14 @@ ballast_status ballast_register_layer(ballast_context* context, int32_t layer,
     if (tensor_count < 0)
       throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("tensor_count is {}", tensor_count));
     context->runtime.register_layer(layer, {tensors, static_cast<std::size_t>(tensor_count)});
+  });
+}
+
+ballast_status ballast_alloc(ballast_context* context, size_t bytes, void** memory) {
+  return guard([&] {
+    require_argument(context, "context");
+    require_argument(memory, "memory");
+    *memory = context->runtime.allocate_rows(bytes);
   });
 }
 
@@ -186,14 +204,29 @@ ballast_status ballast_tables(const ballast_context* context, int32_t layer,
                               ballast_layer_tables* tables) {
   return guard([&] {
     require_argument(context, "context");
-    const ballast::live_placement& live = context->runtime.live();
-    if (layer < 0 || layer >= live.current().layers()) {
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                  fmt::format("layer {} is not in 0..{}", layer, live.current().layers() - 1));
-    }
+    context->runtime.require_layer(layer);
     ballast_layer_tables view = {};
-    live.describe(layer, view);
+    context->runtime.live().describe(layer, view);
     copy_out(view, tables, "tables");
+  });
+}
+
+ballast_status ballast_device_tables(const ballast_context* context, int32_t layer,
+                                     ballast_layer_tables* tables) {
+  return guard([&] {
+    require_argument(context, "context");
+    context->runtime.require_layer(layer);
+    ballast_layer_tables view = {};
+    context->runtime.device().describe_tables(layer, view);
+    copy_out(view, tables, "tables");
+  });
+}
+
+ballast_status ballast_transport(const ballast_context* context, int32_t rank, int32_t* transport) {
+  return guard([&] {
+    require_argument(context, "context");
+    require_argument(transport, "transport");
+    *transport = context->runtime.transport_from(rank);
   });
 }
 

@@ -175,8 +175,7 @@ void balancer::advance_drain() {
     int done = 0;
     BALLAST_MPI(MPI_Test(&reduce_request_, &done, MPI_STATUS_IGNORE));
   }
-  if (!transfer_.finished() || parts_.planning.running() ||
-      reduce_request_ != MPI_REQUEST_NULL)
+  if (!transfer_.finished() || parts_.planning.running() || reduce_request_ != MPI_REQUEST_NULL)
     return;
   // Was it the journey or the source? Only its owner can tell; its verdict rides on the next votes.
   if (reschedule_after_drain_ && bad_move_.forwards < 0 && bad_move_.source_rank == parts_.rank) {

@@ -21,20 +21,18 @@
 
 #include <array>
 #include <cstdint>
-#include <functional>
 #include <string>
 
 #include "runtime/backend.hpp"
 #include "runtime/event_ring.hpp"
 #include "runtime/live_placement.hpp"
+#include "runtime/log.hpp"
 #include "runtime/mpi_handles.hpp"
 #include "runtime/planner.hpp"
 #include "runtime/settings.hpp"
 #include "runtime/votes.hpp"
 
 namespace ballast {
-
-using log_sink = std::function<void(std::int32_t level, const std::string& text)>;
 
 /// The parts that the balancer drives; all are owned by the runtime and outlive it.
 struct balancer_parts {

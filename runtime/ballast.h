@@ -14,6 +14,11 @@
  *         ballast_step(context, NULL);
  *     ballast_destroy(context);
  *
+ * Weights, ids and counts are in host memory (BALLAST_BACKEND_HOST), or on this rank's GPU
+ * (BALLAST_BACKEND_CUDA). On a GPU, everything that a pass sees is ordered on the caller's stream;
+ * record and route may be captured in CUDA graphs, ballast_step is called between their launches,
+ * never while a stream of this thread is captured, and waits for no GPU.
+ *
  * Rules for the whole interface:
  * - A context belongs to one thread at a time; there are no locks in it. Several contexts live side
  * by side.
@@ -156,6 +161,18 @@ enum {
   BALLAST_VERIFY_SAMPLE = 1, /* one move in eight */
   BALLAST_VERIFY_OFF = 2
 };
+/* Where weights, ids and counts are. */
+enum { BALLAST_BACKEND_HOST = 0, BALLAST_BACKEND_CUDA = 1 };
+/* How weights travel between two GPUs. AUTO: by copy engine where one can read the other's memory
+ * (CUDA IPC), which is proven at ballast_start, by NCCL elsewhere. COPY and NCCL force one. The host
+ * backend has MPI only; LOCAL is what a rank is to itself. */
+enum {
+  BALLAST_TRANSPORT_AUTO = 0,
+  BALLAST_TRANSPORT_COPY = 1,
+  BALLAST_TRANSPORT_NCCL = 2,
+  BALLAST_TRANSPORT_MPI = 3,
+  BALLAST_TRANSPORT_LOCAL = 4
+};
 enum {
   BALLAST_LOG_ERROR = 0,
   BALLAST_LOG_WARNING = 1,
@@ -190,7 +207,9 @@ typedef struct ballast_config {
   int64_t max_bytes;            /* -1: no limit; received per rank and epoch */
   int32_t staging_experts;      /* 2; staging rows per rank in each of the two halves */
   int32_t receives_per_batch;   /* 8; experts one rank receives in one batch */
-  int64_t bytes_per_step;       /* sent by a rank per step, to the next 256 KiB; 0: unpaced */
+  int64_t bytes_per_step;       /* bytes a rank sends (host, to the next 256 KiB) or receives (GPU,
+                                   to the next expert) per step; -1: unpaced; 0: unpaced on the host, 16 MiB on a GPU, where even a
+                                   copy engine takes memory bandwidth from the model */
   int32_t planner_threads;      /* 1 */
   int32_t reserved;             /* 0 */
   uint64_t seed;                /* 1 */
@@ -203,10 +222,21 @@ typedef struct ballast_config {
   void* log_user;
   const char* drill; /* NULL. A fault to rehearse, "KIND:RANK:EPOCH" with KIND digest, checksum,
                         source, error or stall; see ballast_drill_kinds. Not kept */
+  int32_t backend;   /* BALLAST_BACKEND_HOST */
+  int32_t transport; /* BALLAST_TRANSPORT_AUTO */
+  int32_t device;    /* -1: the current one of this thread; else CUDA's number */
+  int32_t nccl_ctas; /* 2; CTAs that NCCL may use for weights, 1..64 */
+  int32_t hash_ctas; /* 2; CTAs of the kernel that checks what arrived, 1..1024 */
+  int32_t reserved_cuda; /* 0 */
+  void* stream; /* NULL: the legacy default stream. A cudaStream_t, the caller's, on which the model
+                   computes; until ballast_destroy */
 } ballast_config;
 
 /* Local. Fills the defaults above; the fields without a default become 0. */
 BALLAST_API void ballast_config_init(ballast_config* config);
+
+/* Local. How many GPUs this process sees; 0 also where this build or machine has no CUDA. */
+BALLAST_API ballast_status ballast_device_count(int32_t* count);
 
 /* Local. The name of the index-th policy, first Ballast's own, then those registered; NULL past the
  * last. */
@@ -280,22 +310,30 @@ BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm
  * row_bytes bytes of the expert in row i. Rows: slots_per_rank + spare_rows; slot p of this rank is
  * row p. */
 typedef struct ballast_tensor {
-  void* base;        /* host memory; the caller's, until ballast_destroy */
+  void* base; /* host memory, or memory of this context's GPU; the caller's, until ballast_destroy */
   size_t row_bytes;  /* > 0; the same on all ranks */
   size_t row_stride; /* >= row_bytes */
 } ballast_tensor;
 
 /* Local. Registers the tensors of `layer` in the order that all ranks use: 1..64 of them.
  * INVALID_ARGUMENT: layer out of range or registered, NULL base, zero bytes, stride too small,
- * tensors that overlap (layer and tensor named). STATE: after ballast_start. */
+ * tensors that overlap (layer and tensor named); with the CUDA backend also host, managed, freed
+ * and other devices' memory, and rows beyond their allocation. STATE: after ballast_start. */
 BALLAST_API ballast_status ballast_register_layer(ballast_context* context, int32_t layer,
                                                   const ballast_tensor* tensors,
                                                   int32_t tensor_count);
 
+/* Local. `bytes` of memory of the kind that the context's tensors are in, the library's, until
+ * ballast_destroy. On a GPU it can be read by the copy engines of the island's other GPUs (as any
+ * cudaMalloc memory can; memory mapped by the driver's virtual memory functions cannot, and then
+ * weights travel by NCCL). MEMORY. STATE: after ballast_start. */
+BALLAST_API ballast_status ballast_alloc(ballast_context* context, size_t bytes, void** memory);
+
 /* Collective, blocking. Compares tensor sizes over ranks, hashes every occupied row and checks that
  * all replicas of an expert are the same bytes, allocates staging, warms the connections and starts
  * the planner thread. Weights must be in place. STATE: a layer is not registered. CONFIG_MISMATCH:
- * sizes differ, or replicas do (layer, expert and ranks named). MEMORY, MPI, DEADLINE. After an
+ * sizes differ, or replicas do (layer, expert and ranks named). MEMORY, MPI, DEADLINE. SYSTEM: two
+ * GPUs cannot be linked in the way asked for (ranks named), or NCCL is missing or too old. After an
  * error only ballast_destroy is allowed. */
 BALLAST_API ballast_status ballast_start(ballast_context* context);
 
@@ -311,25 +349,29 @@ enum { BALLAST_IDS_INT32 = 0, BALLAST_IDS_INT64 = 1 };
 /* Top-k choices of one layer in one pass. */
 typedef struct ballast_ids {
   size_t struct_size;
-  const void* ids; /* [tokens][columns], row-major, host */
+  const void* ids; /* [tokens][columns], row-major; on the context's GPU with the CUDA backend */
   int32_t type;    /* BALLAST_IDS_INT32 */
   int32_t columns; /* k, shared columns included; >= 1 */
   int64_t tokens;
   int64_t valid_tokens;   /* rows from here on are padding; = tokens if there is none */
   int32_t shared_columns; /* trailing columns that are neither counted nor routed */
   int32_t reserved;
+  void* stream; /* CUDA backend: the stream to work on, also one being captured; NULL: the context's */
+  const int64_t* valid_tokens_at; /* CUDA backend: NULL, or device memory that holds valid_tokens when
+                                     the kernel runs, for captured graphs */
 } ballast_ids;
 BALLAST_API void ballast_ids_init(ballast_ids* ids);
 
 /* Local, does not block. Adds the counts to this pass; ids of -1 are skipped, other ids out of
- * range are skipped and counted (ballast_counters). Does nothing in steps outside the window.
- * INVALID_ARGUMENT, STATE (before ballast_start). */
+ * range are skipped and counted (ballast_counters; on a GPU when the window is cut). Does nothing in
+ * steps outside the window. INVALID_ARGUMENT, STATE (before ballast_start). */
 BALLAST_API ballast_status ballast_record(ballast_context* context, int32_t layer,
                                           const ballast_ids* ids);
 
 /* Local, does not block. The same for an engine that has counts already: `counts` [experts], tokens
  * this rank routed in this pass. INVALID_ARGUMENT: a negative count or one that overflows the
- * window (layer and expert named); nothing is added then. */
+ * window (layer and expert named); nothing is added then. CUDA backend: `counts` is device memory,
+ * read on the context's stream; negative counts are skipped and counted as ids out of range. */
 BALLAST_API ballast_status ballast_record_counts(ballast_context* context, int32_t layer,
                                                  const int64_t* counts);
 
@@ -399,6 +441,18 @@ typedef struct ballast_layer_tables {
  * must hold. INVALID_ARGUMENT: layer out of range. */
 BALLAST_API ballast_status ballast_tables(const ballast_context* context, int32_t layer,
                                           ballast_layer_tables* tables);
+
+/* Local. The same tables where kernels read them: with the CUDA backend in device memory, at
+ * addresses that stay the same until ballast_destroy; they change in the order of the context's
+ * stream, between the passes before and after a ballast_step. With the host backend: ballast_tables.
+ */
+BALLAST_API ballast_status ballast_device_tables(const ballast_context* context, int32_t layer,
+                                                 ballast_layer_tables* tables);
+
+/* Local. How weights come to this rank from `rank` (BALLAST_TRANSPORT_*). STATE: before
+ * ballast_start. */
+BALLAST_API ballast_status ballast_transport(const ballast_context* context, int32_t rank,
+                                             int32_t* transport);
 
 /* Local. rows_per_rank = slots_per_rank + spare_rows; a slot of the tables lives on rank slot /
  * rows_per_rank. */

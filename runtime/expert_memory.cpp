@@ -6,6 +6,7 @@
 #include <cstring>
 #include <new>
 
+#include "kernels/expert_rows.hpp"
 #include "kernels/hash.hpp"
 #include "runtime/error.hpp"
 
@@ -20,28 +21,23 @@ struct extent {
   std::uintptr_t end;
 };
 
-[[noreturn]] void reject(int layer, int tensor, const std::string& why) {
-  throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-              fmt::format("layer {}, tensor {}: {}", layer, tensor, why));
-}
-
-extent check_tensor(int layer, int index, const ballast_tensor& tensor, int rows) {
-  if (tensor.base == nullptr) reject(layer, index, "base is NULL");
-  if (tensor.row_bytes == 0) reject(layer, index, "row_bytes is 0");
+// Where the tensor's rows are, or in `why_not` why it cannot be one.
+extent extent_of(const ballast_tensor& tensor, int rows, std::string& why_not) {
+  if (tensor.base == nullptr) why_not = "base is NULL";
+  if (tensor.row_bytes == 0) why_not = "row_bytes is 0";
   if (tensor.row_stride < tensor.row_bytes) {
-    reject(layer, index,
-           fmt::format("row_stride {} is less than row_bytes {}: rows would overlap",
-                       tensor.row_stride, tensor.row_bytes));
+    why_not = fmt::format("row_stride {} is less than row_bytes {}: rows would overlap",
+                          tensor.row_stride, tensor.row_bytes);
   }
+  if (!why_not.empty()) return {};
   const auto begin = reinterpret_cast<std::uintptr_t>(tensor.base);
   std::uintptr_t length = 0;
   std::uintptr_t end = 0;
   if (__builtin_mul_overflow(tensor.row_stride, static_cast<std::size_t>(rows - 1), &length) ||
       __builtin_add_overflow(length, tensor.row_bytes, &length) ||
       __builtin_add_overflow(begin, length, &end)) {
-    reject(
-        layer, index,
-        fmt::format("{} rows of stride {} do not fit an address space", rows, tensor.row_stride));
+    why_not =
+        fmt::format("{} rows of stride {} do not fit an address space", rows, tensor.row_stride);
   }
   return {begin, end};
 }
@@ -60,6 +56,10 @@ bool rows_overlap(const ballast_tensor& a, const ballast_tensor& b, int rows) {
     at_a < at_b ? ++i : ++j;
   }
   return false;
+}
+
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + packed_alignment - 1) / packed_alignment * packed_alignment;
 }
 
 }  // namespace
@@ -87,7 +87,10 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
   std::vector<extent> extents;
   layer_memory memory;
   for (int i = 0; i < static_cast<int>(tensors.size()); ++i) {
-    extents.push_back(check_tensor(layer, i, tensors[i], rows_per_rank_));
+    std::string why_not;
+    extents.push_back(extent_of(tensors[i], rows_per_rank_, why_not));
+    if (!why_not.empty()) reject(layer, i, why_not);
+    check_space(layer, i, tensors[i].base, extents[i].end - extents[i].begin);
     for (int j = 0; j < i; ++j) {
       const bool apart = extents[i].begin >= extents[j].end || extents[j].begin >= extents[i].end;
       if (!apart && rows_overlap(tensors[i], tensors[j], rows_per_rank_)) {
@@ -101,7 +104,8 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
                          expert_bytes_max_possible));
     }
     memory.tensors.push_back(tensors[i]);
-    memory.staging_offset.push_back(static_cast<std::size_t>(memory.expert_bytes));
+    memory.staging_offset.push_back(memory.staging_bytes);
+    memory.staging_bytes += aligned(tensors[i].row_bytes);
     memory.expert_bytes += static_cast<std::int64_t>(tensors[i].row_bytes);
   }
   layers_[layer] = std::move(memory);
@@ -120,19 +124,37 @@ std::uint64_t expert_memory::shape_digest(int layer) const {
   return hash_bytes_host(sizes.data(), sizes.size() * sizeof(sizes[0]), 0);
 }
 
-void expert_memory::allocate_staging(int rows) {
+std::size_t expert_memory::lay_out_staging(int rows) {
   staging_rows_ = rows;
-  staging_row_bytes_ = (static_cast<std::size_t>(expert_bytes_max()) + 63) / 64 * 64;
+  staging_row_bytes_ = 0;
+  for (const layer_memory& layer : layers_)
+    staging_row_bytes_ = std::max(staging_row_bytes_, layer.staging_bytes);
   std::size_t bytes = 0;
+  if (__builtin_mul_overflow(staging_row_bytes_, std::size_t{2} * rows, &bytes)) {
+    throw error(BALLAST_ERROR_MEMORY,
+                fmt::format("2 x {} staging rows of {} bytes cannot be allocated", rows,
+                            staging_row_bytes_));
+  }
+  return bytes;
+}
+
+void expert_memory::allocate_staging(int rows) {
+  const std::size_t bytes = lay_out_staging(rows);
   try {
-    if (__builtin_mul_overflow(staging_row_bytes_, std::size_t{2} * rows, &bytes))
-      throw std::bad_alloc();
-    staging_.resize(bytes);
+    host_staging_.resize(bytes);
   } catch (const std::exception&) {
     throw error(BALLAST_ERROR_MEMORY,
                 fmt::format("2 x {} staging rows of {} bytes cannot be allocated", rows,
                             staging_row_bytes_));
   }
+  use_staging(host_staging_.data());
+}
+
+void expert_memory::check_space(int, int, const void*, std::size_t) const {}
+
+void expert_memory::reject(int layer, int tensor, const std::string& why) {
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+              fmt::format("layer {}, tensor {}: {}", layer, tensor, why));
 }
 
 std::int64_t expert_memory::expert_bytes_max() const {
@@ -153,9 +175,7 @@ std::byte* expert_memory::address(int layer, int tensor, weight_location where) 
     return static_cast<std::byte*>(memory.tensors[tensor].base) +
            where.row * memory.tensors[tensor].row_stride;
   }
-  const std::size_t row = static_cast<std::size_t>(where.half) * staging_rows_ + where.row;
-  return const_cast<std::byte*>(staging_.data()) + row * staging_row_bytes_ +
-         memory.staging_offset[tensor];
+  return staging_ + staging_offset(layer, tensor, where);
 }
 
 std::uint64_t expert_memory::hash(int layer, weight_location where) const {
@@ -165,6 +185,11 @@ std::uint64_t expert_memory::hash(int layer, weight_location where) const {
                         hash_bytes_host(address(layer, t, where), tensor_bytes(layer, t), t + 1));
   }
   return hash;
+}
+
+void expert_memory::hash_rows(int layer, std::span<const std::int32_t> rows,
+                              std::uint64_t* hashes) const {
+  for (const std::int32_t row : rows) *hashes++ = hash(layer, {row, -1});
 }
 
 void expert_memory::copy(int layer, weight_location from, weight_location to) const {

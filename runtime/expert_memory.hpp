@@ -1,10 +1,12 @@
 #pragma once
 // The registered rows of this rank: for each layer, tensors whose row i holds the expert in slot i.
-// Also the two staging halves, and the hashes that all replicas of an expert must have.
+// Also the two staging halves, and the hashes that all replicas of an expert must have. In host
+// memory; what is different on a GPU is virtual (cuda/device_memory.hpp).
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "runtime/ballast.h"
@@ -21,6 +23,8 @@ struct weight_location {
 class expert_memory {
  public:
   expert_memory(int layers, int experts, int rows_per_rank);
+  virtual ~expert_memory() = default;
+  expert_memory(const expert_memory&) = delete;
 
   /// Throws error(INVALID_ARGUMENT or STATE) naming layer and tensor; nothing is registered then.
   void register_layer(int layer, std::span<const ballast_tensor> tensors);
@@ -34,8 +38,11 @@ class expert_memory {
 
   /// Allocates the staging halves of `rows` rows each, for the largest expert. Throws error(MEMORY)
   /// stating the bytes.
-  void allocate_staging(int rows);
+  virtual void allocate_staging(int rows);
 
+  int layers() const { return static_cast<int>(layers_.size()); }
+  int rows_per_rank() const { return rows_per_rank_; }
+  int staging_rows() const { return staging_rows_; }
   int tensor_count(int layer) const { return static_cast<int>(layers_[layer].tensors.size()); }
   std::size_t tensor_bytes(int layer, int tensor) const {
     return layers_[layer].tensors[tensor].row_bytes;
@@ -43,10 +50,23 @@ class expert_memory {
   std::int64_t expert_bytes(int layer) const { return layers_[layer].expert_bytes; }
   std::int64_t expert_bytes_max() const;
   int tensor_count_max() const;
+  std::size_t tensor_stride(int layer, int tensor) const {
+    return layers_[layer].tensors[tensor].row_stride;
+  }
   std::byte* address(int layer, int tensor, weight_location where) const;
+  /// Where a tensor begins in the staging, of a place there; the same on all ranks.
+  std::size_t staging_offset(int layer, int tensor, weight_location where) const {
+    const std::size_t row = static_cast<std::size_t>(where.half) * staging_rows_ + where.row;
+    return row * staging_row_bytes_ + layers_[layer].staging_offset[tensor];
+  }
 
-  std::uint64_t hash(int layer, weight_location where) const;
-  void copy(int layer, weight_location from, weight_location to) const;
+  virtual std::uint64_t hash(int layer, weight_location where) const;
+  /// Of registered rows; `hashes` has one value for each.
+  virtual void hash_rows(int layer, std::span<const std::int32_t> rows,
+                         std::uint64_t* hashes) const;
+  virtual void copy(int layer, weight_location from, weight_location to) const;
+  /// A rehearsal of damage. Blocks.
+  virtual void flip_bit(std::byte* at) const { *at ^= std::byte{1}; }
 
   std::span<std::uint64_t> hashes() {
     return hashes_;
@@ -55,18 +75,27 @@ class expert_memory {
     return hashes_[static_cast<std::size_t>(layer) * experts_ + expert];
   }
 
- private:
+ protected:
   struct layer_memory {
     std::vector<ballast_tensor> tensors;
-    std::vector<std::size_t> staging_offset;  // of each tensor in a packed staging row
+    std::vector<std::size_t> staging_offset;  // of each tensor in a staging row, aligned
+    std::size_t staging_bytes = 0;
     std::int64_t expert_bytes = 0;
   };
+  /// Decides on the sizes of staging; returns the bytes of both halves. Throws error(MEMORY).
+  std::size_t lay_out_staging(int rows);
+  void use_staging(std::byte* base) { staging_ = base; }
+  /// Throws if the `bytes` bytes of a tensor that begin at `begin` cannot be used.
+  virtual void check_space(int layer, int tensor, const void* begin, std::size_t bytes) const;
+  [[noreturn]] static void reject(int layer, int tensor, const std::string& why);
 
+ private:
   int experts_;
   int rows_per_rank_;
   std::vector<layer_memory> layers_;
   std::vector<std::uint64_t> hashes_;
-  std::vector<std::byte> staging_;  // [2 halves][rows][largest expert]
+  std::vector<std::byte> host_staging_;  // [2 halves][rows][largest expert]
+  std::byte* staging_ = nullptr;
   std::size_t staging_row_bytes_ = 0;
   int staging_rows_ = 0;
 };

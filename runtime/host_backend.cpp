@@ -26,6 +26,14 @@ void host_backend::connect(const cluster_map& cluster) {
                     exchange_settings{config_.config.verify, config_.config.bytes_per_step});
 }
 
+void* host_backend::allocate_rows(std::size_t bytes) {
+  try {
+    return rows_.emplace_back(std::make_unique<std::byte[]>(bytes)).get();
+  } catch (const std::bad_alloc&) {
+    throw error(BALLAST_ERROR_MEMORY, fmt::format("{} bytes cannot be allocated", bytes));
+  }
+}
+
 void host_backend::record(int layer, const ballast_ids& ids, bool listening) {
   if (!listening) return;
   ids_out_of_range_ += record_host(to_matrix(ids), counts_of(layer), record_scratch_);

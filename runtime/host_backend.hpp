@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/backend.hpp"
+#include "runtime/host_exchange.hpp"
 #include "runtime/live_placement.hpp"
 #include "runtime/load_window.hpp"
 #include "runtime/settings.hpp"
@@ -21,6 +22,12 @@ class host_backend final : public backend {
   void allocate() override { memory_.allocate_staging(config_.config.staging_experts); }
   void connect(const cluster_map& cluster) override;
   exchange& transfer() override { return *exchange_; }
+  bool disconnect() override { return true; }
+  void refine(cluster_map&) override {}
+  void* allocate_rows(std::size_t bytes) override;
+  std::int32_t transport_from(int rank) const override {
+    return rank == rank_ ? BALLAST_TRANSPORT_LOCAL : BALLAST_TRANSPORT_MPI;
+  }
 
   void record(int layer, const ballast_ids& ids, bool listening) override;
   void record_counts(int layer, const std::int64_t* counts, bool listening) override;
@@ -34,6 +41,9 @@ class host_backend final : public backend {
 
   void publish(std::span<const std::int32_t>) override {}  // the tables are the live ones
   void begin_step(std::int64_t) override {}
+  void describe_tables(int layer, ballast_layer_tables& out) const override {
+    live_.describe(layer, out);
+  }
 
  private:
   std::span<std::int64_t> counts_of(int layer);
@@ -42,13 +52,14 @@ class host_backend final : public backend {
   const live_placement& live_;
   MPI_Comm weight_comm_;
   int rank_;
+  std::vector<std::unique_ptr<std::byte[]>> rows_;  // given to the caller
   expert_memory memory_;
   load_window window_;
   std::vector<std::int64_t> sums_;  // [layers, experts] of the window that was cut last
   std::vector<std::uint32_t> record_scratch_;
   std::vector<std::int32_t> node_of_rank_;
   std::int64_t ids_out_of_range_ = 0;
-  std::optional<exchange> exchange_;
+  std::optional<host_exchange> exchange_;
 };
 
 }  // namespace ballast

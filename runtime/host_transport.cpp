@@ -19,7 +19,6 @@ constexpr std::size_t send_bytes_max = 8 * piece_bytes_max;
 // One is on its way while another is hashed. Not more: where the receiver copies (shared memory),
 // all that is posted may be copied before the first can be hashed.
 constexpr std::size_t receive_bytes_max = 2 * piece_bytes_max;
-constexpr int tag_count = 32767;  // the next is the roll call's (mpi_handles.cpp)
 
 }  // namespace
 
@@ -112,7 +111,7 @@ std::int64_t host_transport::send(std::int64_t& send_budget) {
   piece = to_send_.front();
   if (!sends_.fits(piece.bytes)) return 0;
   BALLAST_MPI(MPI_Isend(address(piece, piece.of->source), static_cast<int>(piece.bytes), MPI_BYTE,
-                        piece.of->peer, piece.of->move % tag_count, comm_, &sends_.push(piece)));
+                        piece.of->peer, tag_of_move(piece.of->move), comm_, &sends_.push(piece)));
   to_send_.pop();
   send_budget -= static_cast<std::int64_t>(piece.bytes);
   return static_cast<std::int64_t>(piece.bytes);
@@ -137,7 +136,7 @@ void host_transport::post_receives() {
     const transfer_piece piece = to_receive_.front();
     if (!receives_.fits(piece.bytes)) return;
     BALLAST_MPI(MPI_Irecv(address(piece, piece.of->target), static_cast<int>(piece.bytes), MPI_BYTE,
-                          piece.of->peer, piece.of->move % tag_count, comm_,
+                          piece.of->peer, tag_of_move(piece.of->move), comm_,
                           &receives_.push(piece)));
     to_receive_.pop();
   }

@@ -39,6 +39,15 @@ mpi_comm mpi_comm::duplicate(MPI_Comm original, const char* name, double deadlin
   return owned;
 }
 
+mpi_comm mpi_comm::split(MPI_Comm all, int color, const char* name) {
+  MPI_Comm part = MPI_COMM_NULL;
+  BALLAST_MPI(MPI_Comm_split(all, color, 0, &part));
+  mpi_comm owned(part);
+  BALLAST_MPI(MPI_Comm_set_errhandler(owned.get(), MPI_ERRORS_RETURN));
+  BALLAST_MPI(MPI_Comm_set_name(owned.get(), name));
+  return owned;
+}
+
 mpi_comm& mpi_comm::operator=(mpi_comm&& other) noexcept {
   mpi_comm old(std::exchange(comm_, std::exchange(other.comm_, MPI_COMM_NULL)));
   return *this;

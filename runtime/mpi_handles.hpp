@@ -21,6 +21,8 @@ class mpi_comm {
   mpi_comm() = default;
   /// Collective, blocking up to the deadline; then throws error(DEADLINE).
   static mpi_comm duplicate(MPI_Comm original, const char* name, double deadline_seconds);
+  /// Collective over `all`, which all ranks are known to have reached: the ranks of one `color`.
+  static mpi_comm split(MPI_Comm all, int color, const char* name);
   mpi_comm(mpi_comm&& other) noexcept : comm_(std::exchange(other.comm_, MPI_COMM_NULL)) {}
   mpi_comm& operator=(mpi_comm&& other) noexcept;
   ~mpi_comm();

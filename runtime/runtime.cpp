@@ -8,7 +8,6 @@
 #include "policies/digest.hpp"
 #include "runtime/agreement.hpp"
 #include "runtime/error.hpp"
-#include "runtime/host_backend.hpp"
 #include "runtime/ids.hpp"
 #include "topology/hwloc_node.hpp"
 
@@ -69,7 +68,7 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm)
                               config.topology->found.map.rank_count(), ranks_));
     }
     live_.emplace(settings_.initial);
-    backend_ = std::make_unique<host_backend>(settings_, *live_, weight_comm_.get(), rank_);
+    backend_ = make_backend(settings_, *live_, weight_comm_.get(), rank_, log_);
   });
   agree(vote_comm_.get(), mine,
         mine.status == BALLAST_OK ? settings_.agreed_fields() : std::vector<agreed_field>(),
@@ -81,6 +80,7 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm)
         deadline);
   topology_ = config.topology != nullptr ? config.topology->found
                                          : discover(vote_comm_.get(), "", 0, deadline);
+  if (!given) backend_->refine(topology_.map);
   agree(vote_comm_.get(), verdict_of([&] { require_plannable(); }), {}, deadline);
 }
 
@@ -125,6 +125,12 @@ void runtime::register_layer(int layer, std::span<const ballast_tensor> tensors)
   backend_->memory().register_layer(layer, tensors);
 }
 
+void* runtime::allocate_rows(std::size_t bytes) {
+  if (balancer_ || start_failed_)
+    throw error(BALLAST_ERROR_STATE, "ballast_alloc after ballast_start");
+  return backend_->allocate_rows(bytes);
+}
+
 void runtime::start() {
   if (balancer_ || start_failed_)
     throw error(BALLAST_ERROR_STATE, "ballast_start was called before");
@@ -139,7 +145,8 @@ void runtime::start() {
   agree(vote_comm_.get(), mine, {}, c.deadline_seconds);
   compare_shapes();
   compare_weights();
-  backend_->connect(topology_.map);
+  agree(vote_comm_.get(), verdict_of([&] { backend_->connect(topology_.map); }), {},
+        c.deadline_seconds);
   start_planner();
   balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_,
                                    *backend_, *live_, *planner_, log_});
@@ -173,14 +180,19 @@ void runtime::compare_weights() {
   std::vector<std::uint64_t> lowest(cells, std::numeric_limits<std::uint64_t>::max());
   std::vector<std::uint64_t> highest(cells, 0);
   const int first = initial.layout().first(rank_);
+  std::vector<std::int32_t> rows;
+  std::vector<std::uint64_t> hashes(initial.layout().count(rank_));
   for (int layer = 0; layer < initial.layers(); ++layer) {
-    for (int row = 0; row < initial.layout().count(rank_); ++row) {
-      const std::int32_t expert = initial.experts_of(layer)[first + row];
-      if (expert == no_expert) continue;
-      const std::uint64_t hash = memory.hash(layer, {row, -1});
-      const std::size_t cell = static_cast<std::size_t>(layer) * initial.experts() + expert;
-      lowest[cell] = std::min(lowest[cell], hash);
-      highest[cell] = std::max(highest[cell], hash);
+    const auto held = initial.experts_of(layer).subspan(first, initial.layout().count(rank_));
+    rows.clear();
+    for (int row = 0; row < static_cast<int>(held.size()); ++row) {
+      if (held[row] != no_expert) rows.push_back(row);
+    }
+    memory.hash_rows(layer, rows, hashes.data());
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      const std::size_t cell = static_cast<std::size_t>(layer) * initial.experts() + held[rows[i]];
+      lowest[cell] = std::min(lowest[cell], hashes[i]);
+      highest[cell] = std::max(highest[cell], hashes[i]);
     }
   }
   const int count = static_cast<int>(cells);
@@ -235,7 +247,7 @@ void runtime::start_planner() {
 }
 
 bool runtime::finish() {
-  const bool clean = !balancer_ || balancer_->finish();
+  const bool clean = (!balancer_ || balancer_->finish()) && (!backend_ || backend_->disconnect());
   if (!clean) {
     vote_comm_.abandon();
     weight_comm_.abandon();
@@ -294,6 +306,15 @@ std::uint64_t runtime::expert_hash(int layer, int expert) const {
                 fmt::format("expert {} is not in 0..{}", expert, settings_.config.experts - 1));
   }
   return backend_->memory().hash_of_expert(layer, expert);
+}
+
+std::int32_t runtime::transport_from(int rank) const {
+  require_started();
+  if (rank < 0 || rank >= ranks_) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("rank {} is not in 0..{}", rank, ranks_ - 1));
+  }
+  return backend_->transport_from(rank);
 }
 
 const ballast_epoch* runtime::report(int index) const {

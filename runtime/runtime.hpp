@@ -35,6 +35,11 @@ class runtime {
   void pause(int how);
   void resume();
 
+  /// Throws error(INVALID_ARGUMENT) naming the layer if there is none such.
+  void require_layer(int layer) const;
+  void* allocate_rows(std::size_t bytes);
+  const backend& device() const { return *backend_; }
+  std::int32_t transport_from(int rank) const;
   const live_placement& live() const { return *live_; }
   const ballast::settings& config() const { return settings_; }
   std::uint64_t expert_hash(int layer, int expert) const;
@@ -43,7 +48,6 @@ class runtime {
 
  private:
   void require_started() const;
-  void require_layer(int layer) const;
   void require_plannable() const;
   std::vector<std::int32_t> usable_slots() const;
   void compare_shapes();

@@ -16,6 +16,7 @@
 namespace ballast {
 namespace {
 
+constexpr std::int64_t device_bytes_per_step = std::int64_t{16} << 20;
 constexpr const char* drill_names[] = {"none", "digest", "checksum", "source", "error", "stall"};
 
 template <typename Value>
@@ -50,8 +51,16 @@ void check_ranges(const ballast_config& c, int ranks) {
   in_range("max_bytes", c.max_bytes, -1, many);
   in_range("staging_experts", c.staging_experts, 1, 1024);
   in_range("receives_per_batch", c.receives_per_batch, 1, 4096);
-  in_range("bytes_per_step", c.bytes_per_step, 0, many);
+  in_range("bytes_per_step", c.bytes_per_step, -1, many);
   in_range("planner_threads", c.planner_threads, 1, 256);
+  in_range("backend", c.backend, BALLAST_BACKEND_HOST, BALLAST_BACKEND_CUDA);
+  in_range("transport", c.transport, BALLAST_TRANSPORT_AUTO, BALLAST_TRANSPORT_MPI);
+  const bool by_mpi = c.transport == BALLAST_TRANSPORT_MPI;
+  if (c.transport != BALLAST_TRANSPORT_AUTO && by_mpi != (c.backend == BALLAST_BACKEND_HOST))
+    reject("transport", c.transport, "auto, or one of the backend's: host mpi, cuda copy or nccl");
+  in_range("device", c.device, -1, 1023);
+  in_range("nccl_ctas", c.nccl_ctas, 1, 64);
+  in_range("hash_ctas", c.hash_ctas, 1, 1024);
   if (!(c.deadline_seconds >= 0.1 && c.deadline_seconds <= 1e6)) {
     reject("deadline_seconds", c.deadline_seconds, "0.1 to 1000000");
   }
@@ -137,6 +146,9 @@ settings settings::read(const ballast_config& config, int ranks) {
   s.config = config;
   check_ranges(s.config, ranks);
   if (s.config.window == 0) s.config.window = s.config.interval;
+  if (s.config.bytes_per_step == 0 && config.backend == BALLAST_BACKEND_CUDA)
+    s.config.bytes_per_step = device_bytes_per_step;
+  if (s.config.bytes_per_step < 0) s.config.bytes_per_step = 0;
   s.policy = config.policy == nullptr ? BALLAST_DEFAULT_POLICY : config.policy;
   s.plugin = find_registered_policy(s.policy);
   if (s.plugin == nullptr &&
@@ -175,6 +187,9 @@ std::vector<agreed_field> settings::agreed_fields() const {
       {"staging_experts", c.staging_experts},
       {"receives_per_batch", c.receives_per_batch},
       {"bytes_per_step", c.bytes_per_step},
+      {"backend", c.backend},
+      {"transport", c.transport},
+      {"nccl_ctas", c.nccl_ctas},
       {"seed", static_cast<std::int64_t>(c.seed)},
       {"deadline_seconds (in ms)", std::llround(c.deadline_seconds * 1000)},
       {"policy (digest)", digest_of(policy)},

@@ -22,7 +22,8 @@ struct drill {
 const char* drill_kinds_text();
 
 struct settings {
-  ballast_config config;  ///< numbers as given, defaults resolved; its pointers are not to be used
+  ballast_config config;  ///< numbers as given, defaults resolved (bytes_per_step 0: unpaced); its
+                          ///< pointers are not to be used, but for `stream`
   std::string policy;
   const plugin_policy* plugin = nullptr;  ///< if the policy is not one of Ballast's own
   ballast::drill drill;

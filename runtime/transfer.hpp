@@ -10,6 +10,9 @@ namespace ballast {
 /// What one rank has to do for one move.
 enum class operation_kind : std::uint8_t { send, receive, copy };
 
+/// The message tag of a move; the tag after the last is the roll call's (mpi_handles.cpp).
+inline int tag_of_move(std::int32_t move) { return move % 32767; }
+
 struct transfer {
   operation_kind kind = operation_kind::copy;
   bool hashed = false;    ///< the hash of what arrives or is copied is wanted

@@ -20,7 +20,7 @@ AT(ballast_rank_place, gpu_bus_id, 100);
 AT(ballast_rank_place, gpu_model, 132);
 AT(ballast_rank_place, nic_name, 196);
 
-SIZE(ballast_config, 184);
+SIZE(ballast_config, 216);
 AT(ballast_config, struct_size, 0);
 AT(ballast_config, layers, 8);
 AT(ballast_config, experts, 12);
@@ -52,13 +52,20 @@ AT(ballast_config, topology, 152);
 AT(ballast_config, log, 160);
 AT(ballast_config, log_user, 168);
 AT(ballast_config, drill, 176);
+AT(ballast_config, backend, 184);
+AT(ballast_config, transport, 188);
+AT(ballast_config, device, 192);
+AT(ballast_config, nccl_ctas, 196);
+AT(ballast_config, hash_ctas, 200);
+AT(ballast_config, reserved_cuda, 204);
+AT(ballast_config, stream, 208);
 
 SIZE(ballast_tensor, 24);
 AT(ballast_tensor, base, 0);
 AT(ballast_tensor, row_bytes, 8);
 AT(ballast_tensor, row_stride, 16);
 
-SIZE(ballast_ids, 48);
+SIZE(ballast_ids, 64);
 AT(ballast_ids, struct_size, 0);
 AT(ballast_ids, ids, 8);
 AT(ballast_ids, type, 16);
@@ -67,6 +74,8 @@ AT(ballast_ids, tokens, 24);
 AT(ballast_ids, valid_tokens, 32);
 AT(ballast_ids, shared_columns, 40);
 AT(ballast_ids, reserved, 44);
+AT(ballast_ids, stream, 48);
+AT(ballast_ids, valid_tokens_at, 56);
 
 SIZE(ballast_step_result, 32);
 AT(ballast_step_result, struct_size, 0);

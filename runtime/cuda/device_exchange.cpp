@@ -1,0 +1,299 @@
+#include "runtime/cuda/device_exchange.hpp"
+
+#include <algorithm>
+
+#include "kernels/hash.hpp"
+#include "runtime/error.hpp"
+
+namespace ballast {
+
+device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, device_links& links,
+                                 cudaStream_t compute, const options& options)
+    : comm_(comm),
+      memory_(memory),
+      links_(links),
+      compute_(compute),
+      options_(options),
+      events_(2 * static_cast<std::size_t>(options.receives_per_batch)),
+      hashes_(events_.size()),
+      scratch_(hash_scratch_size(memory.tensor_count_max(), 1)),
+      copies_(memory.tensor_count_max()) {
+  for (active_batch& a : active_) {
+    a.arrivals.reserve(options.receives_per_batch);
+    a.tokens.reserve(options.receives_per_batch);
+  }
+}
+
+device_exchange::~device_exchange() {
+  for (const background_stream* s : {&pulls_, &checks_}) cudaStreamSynchronize(s->get());
+}
+
+void device_exchange::begin(const schedule& schedule, const rank_operations& operations) {
+  BALLAST_EXPECT(finished(), "an exchange began while another was under way");
+  schedule_ = &schedule;
+  operations_ = &operations;
+  first_active_ = 0;
+  arrived_ = 0;
+  bad_move_ = -1;
+  draining_ = false;
+  budget_ = nccl_budget_ = options_.bytes_per_step;
+}
+
+// Whatever this batch writes has left service on the compute stream when `ready` is reached, and
+// whatever it reads has been written there.
+void device_exchange::start(int batch) {
+  BALLAST_EXPECT(active_count_ < 2, "a third batch was started");
+  const device_guard guard(options_.device);
+  if (active_count_++ == 0) first_active_ = batch;
+  active_batch& a = active_[batch % 2];
+  a.batch = batch;
+  list_operations(a);
+  list_nccl_rounds(a);
+  a.ready.record(compute_);
+  for (const background_stream* s : {&pulls_, &nccl_stream_})
+    BALLAST_CUDA(cudaStreamWaitEvent(s->get(), a.ready.get(), 0));
+}
+
+void device_exchange::list_operations(active_batch& a) {
+  a.arrivals.clear();
+  a.tokens.clear();
+  const auto& operations = operations_->operations;
+  const std::size_t first_slot =
+      static_cast<std::size_t>(a.batch % 2) * options_.receives_per_batch;
+  for (std::int32_t o = operations_->first_of_batch[a.batch];
+       o < operations_->first_of_batch[a.batch + 1]; ++o) {
+    const rank_operation& op = operations[o];
+    const scheduled_move& move = schedule_->moves[op.move];
+    if (op.kind == operation_kind::send) {
+      if (!goes_by_nccl(move)) a.tokens.push_back({op.move, op.peer, false, MPI_REQUEST_NULL});
+      continue;
+    }
+    BALLAST_EXPECT(a.arrivals.size() < static_cast<std::size_t>(options_.receives_per_batch),
+                   "a batch has more receives than it may");
+    a.arrivals.push_back(
+        {op.move, op.peer, stage::waiting, first_slot + a.arrivals.size(), MPI_REQUEST_NULL});
+  }
+  // The vectors do not grow from here on: MPI keeps the addresses of the requests.
+  for (arrival& in : a.arrivals) {
+    const scheduled_move& move = schedule_->moves[in.move];
+    if (in.source == options_.rank || goes_by_nccl(move)) continue;
+    BALLAST_MPI(MPI_Irecv(nullptr, 0, MPI_BYTE, in.source, tag_of_move(in.move), comm_, &in.token));
+  }
+}
+
+// From the whole schedule, so that all ranks have the same list.
+void device_exchange::list_nccl_rounds(active_batch& a) {
+  a.rounds.clear();
+  a.rounds_posted = 0;
+  const batch& b = schedule_->batches[a.batch];
+  for (std::int32_t m = b.first_move; m < b.first_move + b.move_count; ++m) {
+    const scheduled_move& move = schedule_->moves[m];
+    if (move.source_rank == move.target_rank || !goes_by_nccl(move)) continue;
+    const std::int64_t bytes = memory_.expert_bytes(move.layer);
+    if (a.rounds.empty() || a.rounds.back().round != move.round)
+      a.rounds.push_back({move.round, 0});
+    a.rounds.back().bytes = std::max(a.rounds.back().bytes, bytes);
+  }
+}
+
+void device_exchange::refill() {
+  budget_ = std::min(options_.bytes_per_step, budget_ + options_.bytes_per_step);
+  nccl_budget_ = std::min(options_.bytes_per_step, nccl_budget_ + options_.bytes_per_step);
+}
+
+void device_exchange::progress() {
+  if (active_count_ == 0) return;
+  const device_guard guard(options_.device);
+  if (links_.nccl) {
+    links_.nccl->check();
+    post_nccl_rounds();
+  }
+  for (int i = 0; i < active_count_; ++i) {
+    active_batch& a = active_[(first_active_ + i) % 2];
+    send_tokens(a);
+    for (arrival& in : a.arrivals) advance(a, in);
+  }
+  while (active_count_ > 0 && is_complete(active_[first_active_ % 2])) {
+    arrived_ += bad_move_ < 0;  // a batch with a bad move, and those after it, do not count
+    ++first_active_;
+    --active_count_;
+  }
+}
+
+void device_exchange::advance(active_batch& a, arrival& in) {
+  if (in.at == stage::waiting && in.source == options_.rank &&
+      (draining_ || schedule_->moves[in.move].forwards < 0 ||
+       has_landed(a, schedule_->moves[in.move]))) {
+    in.at = stage::readable;  // and the streams wait for `ready`
+  }
+  if (in.at == stage::waiting && in.token != MPI_REQUEST_NULL) {
+    int here = 0;
+    BALLAST_MPI(MPI_Test(&in.token, &here, MPI_STATUS_IGNORE));
+    if (here != 0) in.at = stage::readable;
+  }
+  if (in.at == stage::readable) {
+    if (draining_) {
+      in.at = stage::done;
+    } else if (may_fetch()) {
+      fetch(a, in);
+    }
+  }
+  // By NCCL on its way with a round that will not be posted any more.
+  if (in.at == stage::waiting && draining_ && in.token == MPI_REQUEST_NULL) in.at = stage::done;
+  if (in.at == stage::moving && events_[in.slot].passed()) check(a, in);
+  if (in.at == stage::hashing && events_[in.slot].passed()) {
+    const scheduled_move& move = schedule_->moves[in.move];
+    const bool good = hashes_[in.slot] == memory_.hash_of_expert(move.layer, move.expert);
+    if (!good && bad_move_ < 0) bad_move_ = in.move;
+    in.at = stage::done;
+  }
+}
+
+void device_exchange::fetch(const active_batch& a, arrival& in) {
+  const scheduled_move& move = schedule_->moves[in.move];
+  const weight_location from = source_of(move, a.batch);
+  const weight_location to = landing(move, a.batch);
+  if (in.source == options_.rank) {
+    // By a kernel: a copy engine is slow inside its own GPU.
+    memory_.copy_on(pulls_.get(), move.layer, from, to, options_.hash_ctas);
+  } else {
+    const int neighbour = links_.neighbour[in.source];
+    for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
+      copies_.add(memory_.address(move.layer, t, to),
+                  links_.peers.address(neighbour, move.layer, t, from),
+                  memory_.tensor_bytes(move.layer, t));
+    }
+    copies_.enqueue(pulls_.get());
+  }
+  events_[in.slot].record(pulls_.get());
+  in.at = stage::moving;
+  budget_ -= memory_.expert_bytes(move.layer);
+  bytes_received_ += memory_.expert_bytes(move.layer);
+}
+
+// The weights are there. A wrong arrival is noted, not thrown: all ranks learn of it by the next
+// vote.
+void device_exchange::check(const active_batch& a, arrival& in) {
+  const scheduled_move& move = schedule_->moves[in.move];
+  const weight_location where = landing(move, a.batch);
+  if (corrupt_arrival_ && in.source != options_.rank) {
+    memory_.flip_bit(memory_.address(move.layer, 0, where));
+    corrupt_arrival_ = false;
+  }
+  if (!to_verify(in.move)) {
+    in.at = stage::done;
+    return;
+  }
+  check_cuda(static_cast<cudaError_t>(hash_experts_device(
+                 memory_.shape(move.layer), memory_.rows_at(move.layer, where), 1,
+                 hashes_.data() + in.slot, scratch_.data(), options_.hash_ctas, checks_.get())),
+             "hash_experts_device");
+  events_[in.slot].record(checks_.get());
+  in.at = stage::hashing;
+}
+
+bool device_exchange::to_verify(std::int32_t move) const {
+  return !draining_ && bad_move_ < 0 && is_verified(options_.verify, move);
+}
+
+// A draining receiver waits for its tokens, so they are sent in any case.
+void device_exchange::send_tokens(active_batch& a) {
+  for (token& out : a.tokens) {
+    const scheduled_move& move = schedule_->moves[out.move];
+    if (!out.sent && (draining_ || (move.forwards < 0 ? a.ready.passed() : has_landed(a, move)))) {
+      BALLAST_MPI(
+          MPI_Isend(nullptr, 0, MPI_BYTE, out.peer, tag_of_move(out.move), comm_, &out.request));
+      out.sent = true;
+    }
+    if (out.request != MPI_REQUEST_NULL) {
+      int gone = 0;
+      BALLAST_MPI(MPI_Test(&out.request, &gone, MPI_STATUS_IGNORE));
+    }
+  }
+}
+
+// The row to be sent on is the landing of another move.
+bool device_exchange::has_landed(const active_batch& a, const scheduled_move& move) const {
+  const auto here = std::ranges::find(a.arrivals, move.forwards, &arrival::move);
+  BALLAST_EXPECT(here != a.arrivals.end(), "a forward of what does not arrive");
+  return here->at == stage::done && bad_move_ < 0;
+}
+
+bool device_exchange::is_complete(active_batch& a) const {
+  return std::ranges::all_of(a.arrivals, [](const arrival& in) { return in.at == stage::done; }) &&
+         std::ranges::all_of(a.tokens, [](const token& out) {
+           return out.sent && out.request == MPI_REQUEST_NULL;
+         });
+}
+
+// How many is decided by what all ranks know alike: the schedule and the bytes of a step.
+void device_exchange::post_nccl_rounds() {
+  for (int i = 0; i < active_count_ && !draining_; ++i) {
+    active_batch& a = active_[(first_active_ + i) % 2];
+    while (a.rounds_posted < a.rounds.size() && (unpaced() || nccl_budget_ > 0)) {
+      const nccl_round& next = a.rounds[a.rounds_posted++];
+      nccl_budget_ -= next.bytes;
+      post_nccl_round(a, next.round);
+    }
+    if (a.rounds_posted < a.rounds.size()) return;
+  }
+}
+
+void device_exchange::post_nccl_round(active_batch& a, std::int32_t round) {
+  struct part {
+    std::byte* at;
+    std::size_t bytes;
+    int peer;
+  };
+  std::vector<part> sends;
+  std::vector<part> receives;
+  const auto& operations = operations_->operations;
+  for (std::int32_t o = operations_->first_of_batch[a.batch];
+       o < operations_->first_of_batch[a.batch + 1]; ++o) {
+    const rank_operation& op = operations[o];
+    const scheduled_move& move = schedule_->moves[op.move];
+    if (op.round != round || op.kind == operation_kind::copy || !goes_by_nccl(move)) continue;
+    const bool sending = op.kind == operation_kind::send;
+    const weight_location where = sending ? source_of(move, a.batch) : landing(move, a.batch);
+    for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
+      (sending ? sends : receives)
+          .push_back({memory_.address(move.layer, t, where), memory_.tensor_bytes(move.layer, t),
+                      op.peer});
+    }
+  }
+  constexpr std::size_t half = nccl_link::group_operations_max / 2;
+  for (std::size_t first = 0; first < std::max(sends.size(), receives.size()); first += half) {
+    links_.nccl->begin_group();
+    for (std::size_t i = first; i < std::min(first + half, sends.size()); ++i)
+      links_.nccl->send(sends[i].at, sends[i].bytes, sends[i].peer, nccl_stream_.get());
+    for (std::size_t i = first; i < std::min(first + half, receives.size()); ++i)
+      links_.nccl->receive(receives[i].at, receives[i].bytes, receives[i].peer, nccl_stream_.get());
+    links_.nccl->end_group();
+  }
+  for (arrival& in : a.arrivals) {
+    const scheduled_move& move = schedule_->moves[in.move];
+    if (move.round != round || in.source == options_.rank || !goes_by_nccl(move)) continue;
+    events_[in.slot].record(nccl_stream_.get());
+    in.at = stage::moving;
+    bytes_received_ += memory_.expert_bytes(move.layer);
+  }
+}
+
+bool device_exchange::goes_by_nccl(const scheduled_move& move) const {
+  return move.source_rank != move.target_rank &&
+         !links_.pulls_between(move.source_rank, move.target_rank);
+}
+
+weight_location device_exchange::landing(const scheduled_move& move, int batch) const {
+  return landing_of(move, batch, options_.rows_per_rank);
+}
+
+weight_location device_exchange::source_of(const scheduled_move& move, int batch) const {
+  return ballast::source_of(*schedule_, move, batch, options_.rows_per_rank);
+}
+
+void device_exchange::corrupt_source(const scheduled_move& move) {
+  memory_.flip_bit(memory_.address(move.layer, 0, source_of(move, first_active_)));
+}
+
+}  // namespace ballast

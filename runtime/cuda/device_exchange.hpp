@@ -1,0 +1,153 @@
+#pragma once
+// Moves the weights of a schedule's batches between GPUs and checks what arrives, while the model
+// computes. Nothing here waits for a GPU: the host polls events, streams wait on events.
+//
+//     compute (the caller's)  ... pass | tables: rows leave service | pass ...        | copies,
+//     tables |
+//                                      '-> ready                                      ^ commit,
+//                                      agreed
+//     pulls    wait ready | pull | pull | ...            by the copy engine           |
+//     nccl     wait ready | group | group | ...          1-2 CTAs                     |
+//     checks                 '-> hash | hash | ...       few CTAs, lowest priority    |
+//     host     step: tokens, polls, next pulls | step: ... | step: batch arrived -> vote
+//
+// Transport `copy`: the receiver pulls. It needs nobody's GPU, but it must not read a row that its
+// owner's compute stream has still to write (the copies of an earlier commit) or that is itself on
+// its way there (a forward); so the owner's host sends an empty message, the token, as soon as the
+// row can be read, and the pull follows it. Transport `nccl`: rounds are posted by all ranks in the
+// same order at the same steps, as many as the bytes of a step allow; streams do the rest.
+
+#include <mpi.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "runtime/cuda/device_memory.hpp"
+#include "runtime/cuda/nccl_link.hpp"
+#include "runtime/cuda/peer_memory.hpp"
+#include "runtime/cuda/pull.hpp"
+#include "runtime/exchange.hpp"
+
+namespace ballast {
+
+/// How this rank reaches the others.
+struct device_links {
+  std::vector<std::int32_t> neighbour;  ///< [ranks] the rank's number in this rank's island if its
+                                        ///< rows can be pulled, else -1
+  std::vector<char>
+      pulls;  ///< [ranks] whether the ranks of this rank's island pull from each other
+  std::vector<std::int32_t> island;  ///< [ranks]
+  peer_memory peers;
+  std::unique_ptr<nccl_link> nccl;  ///< null where no move needs it
+
+  bool pulls_between(int a, int b) const { return island[a] == island[b] && pulls[a] && pulls[b]; }
+};
+
+class device_exchange final : public exchange {
+ public:
+  struct options {
+    int device = 0;
+    int rank = 0;
+    int rows_per_rank = 1;
+    std::int32_t verify = BALLAST_VERIFY_FULL;
+    std::int64_t bytes_per_step = 0;  ///< 0: unpaced
+    std::int32_t hash_ctas = 1;
+    std::int32_t receives_per_batch = 1;
+  };
+
+  /// References are kept; `comm` carries tokens.
+  device_exchange(MPI_Comm comm, const device_memory& memory, device_links& links,
+                  cudaStream_t compute, const options& options);
+  /// Waits for the GPU's copies under way: what they write must not be freed before.
+  ~device_exchange() override;
+
+  void begin(const schedule& schedule, const rank_operations& operations) override;
+  void start(int batch) override;
+  void refill() override;
+  void drain() override { draining_ = true; }
+  void progress() override;
+  bool finished() const override { return active_count_ == 0; }
+  int batches_arrived() const override { return arrived_; }
+  int first_bad_move() const override { return bad_move_; }
+  std::int64_t bytes_received() const override { return bytes_received_; }
+  weight_location landing(const scheduled_move& move, int batch) const override;
+  void corrupt_next_arrival() override { corrupt_arrival_ = true; }
+  void corrupt_source(const scheduled_move& move) override;
+
+ private:
+  enum class stage : std::uint8_t { waiting, readable, moving, hashing, done };
+
+  /// A move into this rank.
+  struct arrival {
+    std::int32_t move = 0;
+    std::int32_t source = 0;  ///< rank
+    stage at = stage::waiting;
+    std::size_t slot = 0;  ///< of events_ and hashes_
+    MPI_Request token = MPI_REQUEST_NULL;
+  };
+  /// A token that this rank owes.
+  struct token {
+    std::int32_t move = 0;
+    std::int32_t peer = 0;
+    bool sent = false;
+    MPI_Request request = MPI_REQUEST_NULL;
+  };
+  struct nccl_round {
+    std::int32_t round = 0;
+    std::int64_t bytes = 0;  ///< the most that any rank receives in it
+  };
+  struct active_batch {
+    int batch = 0;
+    std::vector<arrival> arrivals;
+    std::vector<token> tokens;
+    std::vector<nccl_round> rounds;
+    std::size_t rounds_posted = 0;
+    event ready;  ///< of the compute stream, when the batch was started
+  };
+
+  void list_operations(active_batch& a);
+  void list_nccl_rounds(active_batch& a);
+  void post_nccl_rounds();
+  void post_nccl_round(active_batch& a, std::int32_t round);
+  void send_tokens(active_batch& a);
+  bool has_landed(const active_batch& a, const scheduled_move& move) const;
+  void advance(active_batch& a, arrival& in);
+  void fetch(const active_batch& a, arrival& in);
+  void check(const active_batch& a, arrival& in);
+  bool may_fetch() const { return unpaced() || budget_ > 0; }
+  bool unpaced() const { return options_.bytes_per_step == 0; }
+  bool to_verify(std::int32_t move) const;
+  bool is_complete(active_batch& a) const;
+  bool goes_by_nccl(const scheduled_move& move) const;
+  weight_location source_of(const scheduled_move& move, int batch) const;
+
+  MPI_Comm comm_;
+  const device_memory& memory_;
+  device_links& links_;
+  cudaStream_t compute_;
+  options options_;
+  background_stream pulls_;
+  background_stream nccl_stream_;
+  background_stream checks_;
+  std::vector<event> events_;             // [2 batches][receives_per_batch]
+  pinned_buffer<std::uint64_t> hashes_;   // the same
+  device_buffer<std::uint64_t> scratch_;  // of the hash kernel; its launches are ordered
+  copy_list copies_;
+
+  const schedule* schedule_ = nullptr;
+  const rank_operations* operations_ = nullptr;
+  std::array<active_batch, 2> active_;  // by batch number modulo 2
+  int first_active_ = 0;                // batch number
+  int active_count_ = 0;
+  std::int64_t budget_ = 0;       // bytes that may still be pulled in this step
+  std::int64_t nccl_budget_ = 0;  // the same on all ranks
+  int arrived_ = 0;
+  int bad_move_ = -1;
+  std::int64_t bytes_received_ = 0;
+  bool draining_ = false;
+  bool corrupt_arrival_ = false;
+};
+
+}  // namespace ballast

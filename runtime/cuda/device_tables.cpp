@@ -1,0 +1,75 @@
+#include "runtime/cuda/device_tables.hpp"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+namespace ballast {
+namespace {
+
+constexpr int tables_per_layer = 4;
+
+}  // namespace
+
+device_tables::device_tables(const live_placement& live, cudaStream_t compute)
+    : live_(live),
+      compute_(compute),
+      experts_(live.current().experts()),
+      slots_(live.current().slots()),
+      layer_values_(3 * static_cast<std::size_t>(slots_) + experts_ + 1) {
+  const std::size_t layers = live.current().layers();
+  values_ = device_buffer<std::int32_t>(layers * layer_values_);
+  for (commit_buffer& b : buffers_) {
+    b.values = pinned_buffer<std::int32_t>(layers * layer_values_);
+    b.list = pinned_buffer<table_copy>(layers * tables_per_layer);
+  }
+  std::vector<std::int32_t> all(layers);
+  std::iota(all.begin(), all.end(), 0);
+  publish(all);
+  BALLAST_CUDA(cudaStreamSynchronize(compute_));
+}
+
+void device_tables::publish(std::span<const std::int32_t> layers) {
+  commit_buffer& buffer = buffers_[next_++ % buffers_.size()];
+  if (!buffer.read.passed()) {
+    ++waits_;
+    BALLAST_CUDA(cudaEventSynchronize(buffer.read.get()));
+  }
+  std::int32_t* at = buffer.values.data();
+  std::int32_t count = 0;
+  const auto add = [&](const std::int32_t* from, const std::int32_t* to, std::int64_t size) {
+    std::copy_n(from, size, at);
+    buffer.list[count++] = {at, const_cast<std::int32_t*>(to), size};
+    at += size;
+  };
+  for (const std::int32_t layer : layers) {
+    ballast_layer_tables from = {};
+    ballast_layer_tables to = {};
+    live_.describe(layer, from);
+    describe(layer, to);
+    add(from.expert_of_slot, to.expert_of_slot, slots_);
+    add(from.replica_first, to.replica_first, experts_ + 1);
+    add(from.replica_slot, to.replica_slot, slots_);
+    add(from.replica_share_end, to.replica_share_end, slots_);
+  }
+  check_cuda(static_cast<cudaError_t>(commit_tables_device(buffer.list.data(), count, compute_)),
+             "commit_tables_device");
+  buffer.read.record(compute_);
+}
+
+void device_tables::describe(int layer, ballast_layer_tables& out) const {
+  const std::int32_t* base = values_.data() + layer * layer_values_;
+  out.expert_of_slot = base;
+  out.replica_first = base + slots_;
+  out.replica_slot = base + slots_ + experts_ + 1;
+  out.replica_share_end = base + 2 * static_cast<std::size_t>(slots_) + experts_ + 1;
+  out.version = live_.current().version(layer);
+}
+
+route_tables device_tables::tables(int layer) const {
+  ballast_layer_tables t = {};
+  describe(layer, t);
+  return {experts_, t.replica_first, t.replica_slot, t.replica_share_end, slots_};
+}
+
+}  // namespace ballast

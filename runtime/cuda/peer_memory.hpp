@@ -1,0 +1,55 @@
+#pragma once
+// The rows of the other ranks of an island, readable by this rank's copy engine: every rank exports
+// the allocations that hold its rows and its staging by CUDA IPC, and opens its neighbours'. Each
+// that was opened is proven by pulling its first bytes and comparing them with what the owner says
+// is there.
+
+#include <mpi.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "runtime/cuda/device_memory.hpp"
+
+namespace ballast {
+
+class peer_memory {
+ public:
+  peer_memory() = default;
+  peer_memory(peer_memory&& other) noexcept = default;
+  peer_memory& operator=(peer_memory&& other) noexcept = default;
+
+  /// Collective over `island`, blocking up to the deadline. Rows must hold their weights, and
+  /// nobody may write the first bytes of an allocation meanwhile.
+  static peer_memory connect(MPI_Comm island, const device_memory& mine, double deadline_seconds);
+
+  /// Empty if this rank can read all neighbours, otherwise what failed first, in one line.
+  const std::string& why_not() const { return why_not_; }
+
+  /// Where a row of the rank `neighbour` of the island is in this process. Not for this rank
+  /// itself.
+  const std::byte* address(int neighbour, int layer, int tensor, weight_location where) const;
+
+ private:
+  struct mapping_release {
+    using pointer = void*;
+    void operator()(void* base) const noexcept { cudaIpcCloseMemHandle(base); }
+  };
+  struct tensor_view {
+    const std::byte* base = nullptr;
+    std::uint64_t stride = 0;
+  };
+  struct neighbour_view {
+    std::vector<std::unique_ptr<void, mapping_release>> mappings;
+    std::vector<tensor_view> tensors;  // by first_tensor_[layer] + tensor
+    const std::byte* staging = nullptr;
+  };
+
+  std::vector<neighbour_view> neighbours_;  // [ranks of the island]
+  std::vector<std::size_t> first_tensor_;   // [layers]
+  const device_memory* mine_ = nullptr;
+  std::string why_not_;
+};
+
+}  // namespace ballast
