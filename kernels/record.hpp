@@ -22,13 +22,13 @@ struct id_matrix {
 
 /// Number of std::uint32_t of scratch that record_host wants for `experts` experts.
 constexpr std::size_t record_scratch_size(std::int32_t experts) {
-  return 4 * (static_cast<std::size_t>(experts) + 2);
+  return 2 * (static_cast<std::size_t>(experts) + 2);
 }
 
 /// Adds the number of times each id occurs to counts[experts]. An id of -1 is padding; other ids
 /// outside [0, experts) are left out and their number is returned. `scratch`: record_scratch_size
-/// values, zero on entry and on return. Reads 4 or 8 bytes per id once; four interleaved histograms
-/// keep equal neighbouring ids from waiting for each other's store.
+/// values, zero on entry and on return. Reads 4 or 8 bytes per id once, and stores
+/// once per id, which bounds it at about an id a cycle.
 std::int64_t record_host(const id_matrix& ids, std::span<std::int64_t> counts,
                          std::span<std::uint32_t> scratch);
 
