@@ -24,17 +24,40 @@ BALLAST_HOST_DEVICE inline std::uint32_t route_mix(std::uint32_t x) {
   return x ^ (x >> 16);
 }
 
+/// Where an expert's tokens start in the Weyl sequence.
+BALLAST_HOST_DEVICE inline std::uint32_t route_start(std::uint32_t salt, std::int32_t expert,
+                                                     std::int64_t step) {
+  return route_mix(salt ^ route_mix(static_cast<std::uint32_t>(expert) * 0xc2b2ae3du +
+                                    static_cast<std::uint32_t>(step)));
+}
+
+/// From one token to the next in it: 2^32 over the golden ratio.
+constexpr std::uint32_t route_token_step = 0x9e3779b9u;
+
+/// What sets ranks apart, where they shall be.
+BALLAST_HOST_DEVICE inline std::uint32_t route_salt(const route_origin& o, route_mode mode) {
+  return mode == route_mode::rank_invariant ? 0x5bd1e995u : static_cast<std::uint32_t>(o.rank);
+}
+
 BALLAST_HOST_DEVICE inline std::int32_t route_by_shares(const expert_replicas& r,
                                                         std::uint32_t salt, std::int64_t token,
                                                         std::int32_t expert, std::int64_t step) {
-  const std::uint32_t start =
-      route_mix(salt ^ route_mix(static_cast<std::uint32_t>(expert) * 0xc2b2ae3du +
-                                 static_cast<std::uint32_t>(step)));
-  const std::uint32_t point = start + static_cast<std::uint32_t>(token) * 0x9e3779b9u;
+  const std::uint32_t point =
+      route_start(salt, expert, step) + static_cast<std::uint32_t>(token) * route_token_step;
   const auto share = static_cast<std::int32_t>(point >> 16);
   std::int32_t k = 0;
   while (k + 1 < r.count && r.share_end[k] <= share) ++k;
   return r.slot[k];
+}
+
+/// Replicas on the node of the rank.
+BALLAST_HOST_DEVICE inline std::int32_t route_near_count(const expert_replicas& r,
+                                                         const route_origin& o) {
+  const std::int32_t node = o.node_of_rank[o.rank];
+  std::int32_t near = 0;
+  for (std::int32_t k = 0; k < r.count; ++k)
+    near += o.node_of_rank[r.slot[k] / o.rows_per_rank] == node;
+  return near;
 }
 
 BALLAST_HOST_DEVICE inline std::int32_t route_nearest(const expert_replicas& r,
@@ -46,11 +69,8 @@ BALLAST_HOST_DEVICE inline std::int32_t route_nearest(const expert_replicas& r,
     if (row >= 0 && row < o.rows_per_rank) return r.slot[k];
   }
   const std::int32_t node = o.node_of_rank[o.rank];
-  std::int32_t near = 0;
-  for (std::int32_t k = 0; k < r.count; ++k)
-    near += o.node_of_rank[r.slot[k] / o.rows_per_rank] == node;
-  if (near == 0)
-    return route_by_shares(r, static_cast<std::uint32_t>(o.rank), token, expert, o.step);
+  const std::int32_t near = route_near_count(r, o);
+  if (near == 0) return route_by_shares(r, route_salt(o, route_mode::local), token, expert, o.step);
   auto nth = static_cast<std::int32_t>((token + o.rank + o.step) % near);
   for (std::int32_t k = 0;; ++k) {
     if (o.node_of_rank[r.slot[k] / o.rows_per_rank] == node && nth-- == 0) return r.slot[k];
@@ -75,11 +95,10 @@ BALLAST_HOST_DEVICE inline std::int32_t route_choice(const expert_replicas& r,
       return r.slot[(static_cast<std::uint64_t>(h) * r.count) >> 32];
     }
     case route_mode::rank_invariant:
-      return route_by_shares(r, 0x5bd1e995u, token, expert, o.step);
     case route_mode::shares:
       break;
   }
-  return route_by_shares(r, static_cast<std::uint32_t>(o.rank), token, expert, o.step);
+  return route_by_shares(r, route_salt(o, mode), token, expert, o.step);
 }
 
 /// The replicas of a counted id; none where it is out of range.

@@ -12,6 +12,8 @@
 #include <set>
 #include <vector>
 
+#include "kernels/route_rule.hpp"
+
 namespace ballast {
 namespace {
 
@@ -350,6 +352,37 @@ TEST(route, int64_ids_are_routed_as_int32_ids) {
     const auto b = route_all(wide, 3, 1, 300, tables, where.at(4, 12), mode);
     EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end()))
         << "mode " << static_cast<int>(mode);
+  }
+}
+
+// Passes of many ids take another way through the tables than passes of few.
+TEST(route, every_pass_follows_the_rule_id_by_id) {
+  std::mt19937_64 random(21);
+  for (const int experts : {1, 2, 5, 64, 1024, 1025}) {
+    for (const double replicas : {0.7, 1.3, 2.5, 6.0}) {
+      const int rows = 1 + static_cast<int>(experts * replicas / 6);
+      const layer_tables tables = random_tables(experts, 6 * rows, random);
+      const place where = {{0, 0, 1, 1, 2, 2}, rows};
+      for (const std::int64_t tokens : {1, 300, 3000}) {
+        std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens) * 3);
+        for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % (experts + 2)) - 1;
+        for (const route_mode mode : all_modes) {
+          const auto origin = where.at(static_cast<std::int32_t>(random() % 6),
+                                       static_cast<std::int64_t>(random() >> 2));
+          const auto slots = route_all(ids, 3, 0, tokens, tables, origin, mode);
+          const std::vector<std::int64_t> wide_ids(ids.begin(), ids.end());
+          const auto wide_slots = route_all(wide_ids, 3, 0, tokens, tables, origin, mode);
+          const route_tables t = tables.get();
+          for (std::size_t i = 0; i < ids.size(); ++i) {
+            const std::int32_t expected = route_choice(route_replicas(t, ids[i]), origin, mode,
+                                                       static_cast<std::int64_t>(i) / 3, ids[i]);
+            ASSERT_EQ(slots[i], expected) << experts << " experts, mode " << static_cast<int>(mode)
+                                          << ", token " << i / 3 << ", id " << ids[i];
+            ASSERT_EQ(wide_slots[i], expected) << experts << " experts, int64";
+          }
+        }
+      }
+    }
   }
 }
 
