@@ -5,6 +5,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "policies/activations.hpp"
 #include "policies/align.hpp"
 #include "policies/balance.hpp"
 #include "policies/digest.hpp"
@@ -214,6 +215,10 @@ void absorb_options(const plan_request& request, digest_builder& digest) {
     digest.absorb("deviations");
     digest.absorb(request.deviations);
   }
+  if (request.objective == plan_objective::activations) {
+    digest.absorb("activations");
+    digest.absorb(static_cast<std::uint64_t>(request.passes));
+  }
   if (request.limits.max_moves_total >= 0) {
     digest.absorb("max_moves_total");
     digest.absorb(static_cast<std::uint64_t>(request.limits.max_moves_total));
@@ -268,6 +273,17 @@ void plan_layers(const plan_request& request, const planning_task& task, plan& d
   apply_limits(request, task, decided);
 }
 
+/// As if activations could be split, then whole.
+void plan_activations(const plan_request& request, const planning_task& task, plan& decided) {
+  const std::vector<std::int64_t> activations = activations_of(request);
+  plan_request by_activations = request;
+  by_activations.loads = activations;
+  by_activations.series = {};
+  by_activations.deviations = {};
+  plan_layers(by_activations, task, decided);
+  if (task.kind != policy_kind::keep) serve_whole(by_activations, task, decided);
+}
+
 /// Experts without a replica on a rank that is not masked.
 std::vector<lost_expert> lost_experts(const plan_request& request) {
   const placement& current = *request.current;
@@ -304,6 +320,8 @@ plan decide(const plan_request& request) {
   decided.layers.resize(static_cast<std::size_t>(decided.target.layers()));
   if (task.kind == policy_kind::plugin) {
     plan_by_plugin(request, task, decided);
+  } else if (request.objective == plan_objective::activations) {
+    plan_activations(request, task, decided);
   } else {
     plan_layers(request, task, decided);
   }

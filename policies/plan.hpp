@@ -25,6 +25,12 @@ struct plan_limits {
   std::array<std::int64_t, link_class_count> max_bytes_per_link = {-1, -1, -1, -1};
 };
 
+/// What is evened out over the ranks.
+enum class plan_objective : std::uint8_t {
+  tokens,      ///< the tokens a rank computes
+  activations  ///< the experts a rank reads in a pass (activations.hpp)
+};
+
 struct plan_request {
   std::span<const std::int64_t>
       loads;  ///< [layers, experts], tokens, each in [0, 2^62], a layer's sum too
@@ -46,8 +52,11 @@ struct plan_request {
       rank_speed;  ///< per rank, in [1, 65536]: the fullest rank is the one with most load over
                    ///< speed, and loads of ranks are reported as levels (speeds.hpp). `flow` plans
                    ///< by it. Empty: all the same
-  bool equal_shares = false;      ///< `flow` only: tokens split equally over an expert's replicas
-  std::string policy = "static";  ///< a name of policy_names(), or that of `plugin`
+  plan_objective objective = plan_objective::tokens;
+  std::int64_t passes = 0;    ///< objective activations: how many forward passes the loads cover;
+                              ///< 0: the loads are not tokens but passes with a token
+  bool equal_shares = false;  ///< `flow` only: tokens split equally over an expert's replicas
+  std::string policy = "static";          ///< a name of policy_names(), or that of `plugin`
   const plugin_policy* plugin = nullptr;  ///< not owned; if given, it plans (plugin.hpp)
   bool compatible = false;  ///< the published rules to the letter: duplicates on a rank, slots in
                             ///< published order; needs a uniform layout whose slots are all usable

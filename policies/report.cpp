@@ -4,6 +4,7 @@
 #include <functional>
 #include <stdexcept>
 
+#include "policies/activations.hpp"
 #include "policies/balance.hpp"
 #include "policies/parallel.hpp"
 #include "policies/plan.hpp"
@@ -64,7 +65,8 @@ scaled_load bound_of(const plan_request& request, const planning_task& task, int
                      std::vector<std::int32_t>& scratch) {
   const slot_use use = slot_use_of(request, task, layer);
   const auto loads = loads_of(request, layer);
-  const bool free = task.kind == policy_kind::flow || task.kind == policy_kind::plugin;
+  const bool free = task.kind == policy_kind::flow || task.kind == policy_kind::plugin ||
+                    request.objective == plan_objective::activations;
   const bool equal = !free || request.equal_shares;
   if (equal && use.uniform && !task.speeds.uneven() &&
       shares_are_equal(*request.current, layer, scratch)) {
@@ -92,15 +94,23 @@ double balance_of(const plan& planned, scaled_load layer_outcome::*field) {
 void report(const plan_request& request, plan& decided) {
   const interpreted_request interpreted = interpret(request);
   if (!interpreted.why_not.empty()) throw std::invalid_argument(interpreted.why_not);
+  const bool whole = request.objective == plan_objective::activations;
+  std::vector<std::int64_t> activations;
+  plan_request asked = request;
+  if (whole) asked.loads = activations = activations_of(request);
   for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
     std::vector<std::int32_t> scratch;
     for (int layer = first; layer < last; ++layer) {
       layer_outcome& outcome = decided.layers[layer];
       outcome.total = 0;
-      for (const std::int64_t load : loads_of(request, layer)) {
+      std::int64_t largest = 0;
+      for (const std::int64_t load : loads_of(asked, layer)) {
         outcome.total += static_cast<scaled_load>(load) * share_one;
+        largest = std::max(largest, load);
       }
-      outcome.bound = bound_of(request, interpreted.task, layer, scratch);
+      outcome.bound = bound_of(asked, interpreted.task, layer, scratch);
+      // An expert is read by one rank at least, as a whole.
+      if (whole) outcome.bound = std::max(outcome.bound, scaled_load{largest} * share_one);
     }
   });
 }

@@ -224,6 +224,15 @@ group_shape homes_of(const plan_request& request, std::span<const std::int32_t> 
   return {request.groups, nodes};
 }
 
+std::string why_objective_wrong(const plan_request& request) {
+  if (request.passes < 0) return "passes: " + number(request.passes) + " is negative";
+  if (request.objective != plan_objective::activations) return {};
+  if (request.plugin != nullptr) return "objective: a plug-in has its own";
+  if (request.equal_shares) return "equal_shares: activations are not split";
+  if (!request.rank_speed.empty()) return "rank_speed: not for the objective activations";
+  return {};
+}
+
 /// Chooses the kind, and what it needs.
 std::string why_not_policy(const plan_request& request, planning_task& task) {
   const std::string& name = request.policy;
@@ -279,6 +288,7 @@ interpreted_request interpret(const plan_request& request) {
   }
   interpreted_request result;
   result.why_not = why_numbers_wrong(request);
+  if (result.why_not.empty()) result.why_not = why_objective_wrong(request);
   if (result.why_not.empty()) result.why_not = why_loads_wrong(request);
   if (result.why_not.empty()) {
     result.why_not = why_slots_wrong(request, result.task.usable_slots);
