@@ -196,8 +196,8 @@ void serve_whole(const plan_request& request, const planning_task& task, plan& d
         outcome.moves = 0;
       }
     }
-    outcome.max_before = static_cast<scaled_load>(before) * share_one;
-    outcome.max_after = static_cast<scaled_load>(after) * share_one;
+    outcome.risk_before = outcome.max_before = static_cast<scaled_load>(before) * share_one;
+    outcome.risk_after = outcome.max_after = static_cast<scaled_load>(after) * share_one;
   }
 }
 

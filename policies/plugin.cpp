@@ -94,6 +94,8 @@ void plan_by_plugin(const plan_request& request, const planning_task& task, plan
                                            current.shares_of(layer), current.layout(), task.speeds);
     outcome.max_after = fullest_rank_load(loads, target.experts_of(layer), target.shares_of(layer),
                                           current.layout(), task.speeds);
+    outcome.risk_before = outcome.max_before;
+    outcome.risk_after = outcome.max_after;
   }
 }
 
