@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 #include "jobs/exit_code.hpp"
 
@@ -18,6 +19,16 @@ inline CLI::Range at_least_one() { return CLI::Range(std::int64_t{1}, std::int64
 inline CLI::Range at_least_zero() { return CLI::Range(std::int64_t{0}, std::int64_t{1} << 62); }
 inline CLI::Range at_least_minus_one() {
   return CLI::Range(std::int64_t{-1}, std::int64_t{1} << 62);
+}
+
+/// --objective, for objective_of.
+inline void add_objective_option(CLI::App& command, std::string& objective) {
+  command
+      .add_option("--objective", objective,
+                  "What is evened out: tokens computed, or (for decoding bound by memory) "
+                  "activations, the experts read in a pass")
+      ->check(CLI::IsMember({"tokens", "activations"}))
+      ->capture_default_str();
 }
 
 void add_replay_command(CLI::App& program, command_body& run);

@@ -84,6 +84,7 @@ void add_plan_command(CLI::App& program, command_body& run) {
   list("--policy", o->policies, "How to plan, or several")->capture_default_str();
   plan->add_flag("--compat", o->compatible,
                  "The policy's published rules to the letter, no anti-affinity");
+  add_objective_option(*plan, o->objective);
   plan->add_option(
       "--current", o->current,
       "The placement to start from (default: slot i holds expert i mod experts); slots "

@@ -66,6 +66,8 @@ void check_shape(const ballast_plan_request& r) {
   in_range("slots_per_rank", r.slots_per_rank, 1, 1024);
   in_range("groups", r.groups, 1, r.experts);
   in_range("threads", r.threads, 1, 256);
+  in_range("objective", r.objective, BALLAST_OBJECTIVE_TOKENS, BALLAST_OBJECTIVE_ACTIVATIONS);
+  in_range("passes", r.passes, 0, std::int64_t{1} << 62);
   in_range("max_moves", r.max_moves, -1, std::int64_t{1} << 62);
   in_range("max_bytes", r.max_bytes, -1, std::int64_t{1} << 62);
   in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
@@ -141,6 +143,8 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     question.plugin = ballast::find_registered_policy(question.policy);
     question.compatible = request->compatible != 0;
     question.groups = request->groups;
+    question.objective = static_cast<ballast::plan_objective>(request->objective);
+    question.passes = request->passes;
     question.seed = request->seed;
     question.threads = request->threads;
     question.expert_bytes = request->expert_bytes;

@@ -145,6 +145,7 @@ void balancer::advance_reduce() {
   epoch_.reduce_seconds = seconds_since(epoch_start_);
   events_.add(step_, protocol_event::reduced);
   planner_job& job = parts_.planning.job();
+  job.passes = std::clamp<std::int64_t>(epoch_.step_triggered, 1, parts_.config.window_steps());
   job.reschedule = false;
   job.distrusted.clear();
   job.current = parts_.live.current();

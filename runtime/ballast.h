@@ -184,6 +184,14 @@ enum {
  * during the call. */
 typedef void (*ballast_log_function)(void* user, int32_t level, const char* text);
 
+/* What a plan evens out over the ranks. */
+enum {
+  BALLAST_OBJECTIVE_TOKENS = 0,      /* the tokens that a rank computes */
+  BALLAST_OBJECTIVE_ACTIVATIONS = 1  /* the experts that a rank has to read in a pass, for decoding
+                                        that is bound by memory: each expert is served by one
+                                        replica at a time. Route by BALLAST_ROUTE_SHARES then */
+};
+
 typedef struct ballast_config {
   size_t struct_size;
   int32_t layers;         /* no default; 1..4096 */
@@ -211,7 +219,7 @@ typedef struct ballast_config {
                                    to the next expert) per step; -1: unpaced; 0: unpaced on the host, 16 MiB on a GPU, where even a
                                    copy engine takes memory bandwidth from the model */
   int32_t planner_threads;      /* 1 */
-  int32_t reserved;             /* 0 */
+  int32_t objective;            /* BALLAST_OBJECTIVE_TOKENS */
   uint64_t seed;                /* 1 */
   double deadline_seconds;      /* 30; no phase and no wait lasts longer */
   const int32_t* placement;     /* NULL: slot i holds expert i mod experts. Else [layers][ranks *
@@ -535,8 +543,10 @@ typedef struct ballast_plan_request {
   int64_t max_bytes;                /* -1; per rank */
   int64_t expert_bytes;             /* 0 */
   int32_t threads;                  /* 1 */
-  int32_t reserved;
+  int32_t objective;                /* BALLAST_OBJECTIVE_TOKENS */
   uint64_t seed; /* 1 */
+  int64_t passes; /* 0; for BALLAST_OBJECTIVE_ACTIVATIONS: forward passes that the loads cover; 0:
+                     the loads are not tokens but in how many passes an expert had any */
 } ballast_plan_request;
 BALLAST_API void ballast_plan_request_init(ballast_plan_request* request);
 

@@ -90,6 +90,8 @@ void planner::work() {
     request.usable_slots = settings_.usable_slots;
     request.policy = settings_.policy;
     request.plugin = settings_.plugin;
+    request.objective = settings_.objective;
+    request.passes = job_.passes;
     request.compatible = settings_.compatible;
     request.groups = settings_.groups;
     request.seed = settings_.seed;

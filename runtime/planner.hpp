@@ -24,6 +24,7 @@ struct planner_settings {
   cluster_map cluster;
   std::string policy;
   const plugin_policy* plugin = nullptr;
+  plan_objective objective = plan_objective::tokens;
   bool compatible = false;
   std::int32_t groups = 1;
   std::uint64_t seed = 1;
@@ -41,6 +42,7 @@ struct planner_job {
   // In.
   bool reschedule = false;          ///< only a new schedule from `current` to the plan made before
   std::vector<std::int64_t> loads;  ///< [layers, experts]
+  std::int64_t passes = 0;          ///< steps that the loads cover
   placement current;
   std::vector<slot_ref> distrusted;
   // Out.

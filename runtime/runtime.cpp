@@ -96,6 +96,7 @@ void runtime::require_plannable() const {
   request.usable_slots = usable_slots();
   request.policy = settings_.policy;
   request.plugin = settings_.plugin;
+  request.objective = static_cast<plan_objective>(c.objective);
   request.compatible = c.compatible != 0;
   request.groups = c.groups;
   request.limits = {c.max_moves, c.max_bytes};
@@ -223,6 +224,7 @@ void runtime::start_planner() {
   p.cluster = topology_.map;
   p.policy = settings_.policy;
   p.plugin = settings_.plugin;
+  p.objective = static_cast<plan_objective>(c.objective);
   p.compatible = c.compatible != 0;
   p.groups = c.groups;
   p.seed = c.seed;

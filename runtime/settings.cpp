@@ -53,6 +53,7 @@ void check_ranges(const ballast_config& c, int ranks) {
   in_range("receives_per_batch", c.receives_per_batch, 1, 4096);
   in_range("bytes_per_step", c.bytes_per_step, -1, many);
   in_range("planner_threads", c.planner_threads, 1, 256);
+  in_range("objective", c.objective, BALLAST_OBJECTIVE_TOKENS, BALLAST_OBJECTIVE_ACTIVATIONS);
   in_range("backend", c.backend, BALLAST_BACKEND_HOST, BALLAST_BACKEND_CUDA);
   in_range("transport", c.transport, BALLAST_TRANSPORT_AUTO, BALLAST_TRANSPORT_MPI);
   const bool by_mpi = c.transport == BALLAST_TRANSPORT_MPI;
@@ -173,6 +174,7 @@ std::vector<agreed_field> settings::agreed_fields() const {
       {"slots_per_rank", c.slots_per_rank},
       {"spare_rows", c.spare_rows},
       {"groups", c.groups},
+      {"objective", c.objective},
       {"compatible", c.compatible != 0},
       {"mode", c.mode},
       {"way", c.way},

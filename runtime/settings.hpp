@@ -35,6 +35,12 @@ struct settings {
   static settings read(const ballast_config& config, int ranks);
 
   int rows_per_rank() const { return config.slots_per_rank + config.spare_rows; }
+  /// Steps whose loads an epoch sums.
+  std::int64_t window_steps() const {
+    const std::int64_t interval = config.interval;
+    return config.window <= interval ? config.window
+                                     : (config.window + interval - 1) / interval * interval;
+  }
   /// [layers, experts].
   std::size_t cells() const { return static_cast<std::size_t>(config.layers) * config.experts; }
   /// What one rank may have in a cell of one bucket: whatever all ranks record in all buckets, a

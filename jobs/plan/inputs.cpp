@@ -22,7 +22,9 @@ void read_loads(const plan_options& options, plan_inputs& inputs) {
   inputs.layers = source->layers();
   inputs.experts = source->experts();
   inputs.loads.resize(static_cast<std::size_t>(inputs.layers) * inputs.experts);
-  sum_window(*source, parse_window(options.window, source->steps()), inputs.loads);
+  const step_window window = parse_window(options.window, source->steps());
+  sum_window(*source, window, inputs.loads);
+  inputs.steps = window.last - window.first;
 }
 
 void use_model(const plan_options& options, plan_inputs& inputs) {

@@ -15,6 +15,7 @@ struct plan_inputs {
   std::int32_t layers = 0;
   std::int32_t experts = 0;
   std::vector<std::int64_t> loads;  ///< [layers][experts], the window's sums
+  std::int64_t steps = 0;           ///< of the window
   std::int32_t groups = 1;
   std::int64_t expert_bytes = 0;          ///< 0: unknown
   std::optional<placement_file> current;  ///< of --current

@@ -20,6 +20,7 @@ struct plan_options {
   std::int32_t groups = 0;  ///< 0: the model's, or 1
   std::vector<std::string> policies = {BALLAST_DEFAULT_POLICY};
   bool compatible = false;
+  std::string objective = "tokens";
   std::string current;
   std::vector<std::int64_t> max_moves = {-1};
   std::vector<std::int64_t> max_bytes = {-1};

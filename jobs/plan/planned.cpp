@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "jobs/exit_code.hpp"
+#include "jobs/objective.hpp"
 
 namespace ballast {
 namespace {
@@ -61,6 +62,8 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   request.expert_bytes = inputs.expert_bytes;
   request.threads = options.threads;
   request.seed = options.seed;
+  request.objective = objective_of(options.objective);
+  request.passes = inputs.steps;
   if (inputs.current) use_current(options, *inputs.current, made);
   if (!options.topology.empty() || options.ranks_per_node > 0) {
     ballast_topology* topology = nullptr;

@@ -10,6 +10,7 @@
 #include "jobs/loads/generator.hpp"
 #include "jobs/loads/models.hpp"
 #include "jobs/loads/trace.hpp"
+#include "jobs/objective.hpp"
 #include "jobs/placement_file.hpp"
 #include "jobs/replay/ffn.hpp"
 
@@ -174,6 +175,7 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.spare_rows = options.spare_rows;
   config.groups = shape.groups;
   config.compatible = options.compatible;
+  config.objective = objective_of(options.objective);
   config.policy = options.policy.c_str();
   config.consensus_lag = options.lag;
   config.interval = options.interval;

@@ -43,7 +43,7 @@ AT(ballast_config, staging_experts, 96);
 AT(ballast_config, receives_per_batch, 100);
 AT(ballast_config, bytes_per_step, 104);
 AT(ballast_config, planner_threads, 112);
-AT(ballast_config, reserved, 116);
+AT(ballast_config, objective, 116);
 AT(ballast_config, seed, 120);
 AT(ballast_config, deadline_seconds, 128);
 AT(ballast_config, placement, 136);
@@ -162,7 +162,7 @@ AT(ballast_policy, plan_layer, 16);
 AT(ballast_policy, plan_request, 24);
 AT(ballast_policy, user, 32);
 
-SIZE(ballast_plan_request, 112);
+SIZE(ballast_plan_request, 120);
 AT(ballast_plan_request, struct_size, 0);
 AT(ballast_plan_request, layers, 8);
 AT(ballast_plan_request, experts, 12);
@@ -179,8 +179,9 @@ AT(ballast_plan_request, max_moves, 72);
 AT(ballast_plan_request, max_bytes, 80);
 AT(ballast_plan_request, expert_bytes, 88);
 AT(ballast_plan_request, threads, 96);
-AT(ballast_plan_request, reserved, 100);
+AT(ballast_plan_request, objective, 100);
 AT(ballast_plan_request, seed, 104);
+AT(ballast_plan_request, passes, 112);
 
 SIZE(ballast_plan_summary, 112);
 AT(ballast_plan_summary, struct_size, 0);
@@ -288,6 +289,9 @@ VALUE(BALLAST_OUTCOME_COMMITTED, 1);
 VALUE(BALLAST_OUTCOME_UNCHANGED, 2);
 VALUE(BALLAST_OUTCOME_DROPPED, 3);
 VALUE(BALLAST_OUTCOME_RECORDED, 4);
+
+VALUE(BALLAST_OBJECTIVE_TOKENS, 0);
+VALUE(BALLAST_OBJECTIVE_ACTIVATIONS, 1);
 
 VALUE(BALLAST_POLICY_DONE, 0);
 VALUE(BALLAST_POLICY_EQUAL_SHARES, 1);

@@ -34,7 +34,7 @@ TEST(api, initialisers_fill_the_documented_defaults) {
   EXPECT_EQ(c.receives_per_batch, 8);
   EXPECT_EQ(c.bytes_per_step, 0);
   EXPECT_EQ(c.planner_threads, 1);
-  EXPECT_EQ(c.reserved, 0);
+  EXPECT_EQ(c.objective, BALLAST_OBJECTIVE_TOKENS);
   EXPECT_EQ(c.seed, 1u);
   EXPECT_EQ(c.deadline_seconds, 30);
   EXPECT_TRUE(c.placement == nullptr && c.shares == nullptr && c.topology == nullptr);

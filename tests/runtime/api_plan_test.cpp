@@ -143,7 +143,8 @@ TEST(api_plan, initialiser_fills_the_documented_defaults) {
   std::memset(&r, 0xff, sizeof(r));
   ballast_plan_request_init(&r);
   EXPECT_EQ(r.struct_size, sizeof(r));
-  EXPECT_EQ(r.layers + r.experts + r.ranks + r.slots_per_rank + r.compatible + r.reserved, 0);
+  EXPECT_EQ(
+      r.layers + r.experts + r.ranks + r.slots_per_rank + r.compatible + r.objective + r.passes, 0);
   EXPECT_TRUE(r.loads == nullptr && r.placement == nullptr && r.shares == nullptr &&
               r.topology == nullptr);
   EXPECT_STREQ(r.policy, BALLAST_DEFAULT_POLICY);
