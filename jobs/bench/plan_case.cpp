@@ -41,23 +41,37 @@ plan_case::plan_case(const plan_shape& shape, layer_loads loads, int threads)
   request_.slots_per_rank = shape.slots / shape.ranks;
   request_.loads = loads_.loads.data();
   request_.topology = made;
-  request_.policy = shape.hierarchical ? "deepseek-hierarchical" : "deepseek-global";
   request_.groups = shape.hierarchical ? shape.groups : 1;
   request_.threads = threads;
   greedy_.resize(static_cast<std::size_t>(loads_.layers));
 }
 
-plan_outcome plan_case::measure(int repetitions) {
+std::string plan_case::refusal(const std::string& policy) {
+  request_.policy = policy.c_str();
+  ballast_plan* made = nullptr;
+  const ballast_status status = ballast_plan_create(&request_, &made);
+  ballast_plan_destroy(made);
+  request_.policy = nullptr;
+  if (status == BALLAST_OK) return "";
+  if (status != BALLAST_ERROR_INVALID_ARGUMENT) check(status);
+  return ballast_last_error();
+}
+
+plan_outcome plan_case::measure(const std::string& policy, int repetitions) {
+  constexpr double enough_ms = 2000;
+  request_.policy = policy.c_str();
   plan_outcome out;
   out.experts.resize(static_cast<std::size_t>(loads_.layers) * shape_.slots);
   out.shares.resize(out.experts.size());
-  // The first round touches everything once and is not counted.
-  for (int round = 0; round <= repetitions; ++round) {
-    if (round == 1) out.plan_ms = out.greedy_ms = {};
+  out.moves.resize(static_cast<std::size_t>(loads_.layers));
+  double spent_ms = 0;
+  for (int round = 0; round < repetitions && spent_ms < enough_ms; ++round) {
     plan_once(out);
     greedy_once(out);
+    spent_ms += out.summary.plan_seconds * 1e3;
   }
-  judge(out);
+  request_.policy = nullptr;
+  judge(policy, out);
   return out;
 }
 
@@ -68,6 +82,12 @@ void plan_case::plan_once(plan_outcome& out) {
   out.summary.struct_size = sizeof(out.summary);
   check(ballast_plan_summarise(made, &out.summary));
   check(ballast_plan_placement(made, out.experts.data(), out.shares.data()));
+  for (int layer = 0; layer < loads_.layers; ++layer) {
+    ballast_plan_layer summary;
+    summary.struct_size = sizeof(summary);
+    check(ballast_plan_layer_summary(made, layer, &summary));
+    out.moves[layer] = summary.moves;
+  }
   out.plan_ms.add(out.summary.plan_seconds * 1e3);
 }
 
@@ -88,19 +108,24 @@ void plan_case::greedy_once(plan_outcome& out) {
 
 // The greedy may put two replicas of an expert on one rank, which Ballast does not: the layers
 // where it does so are left out when the balances are held against each other, and counted.
-void plan_case::judge(plan_outcome& out) const {
+void plan_case::judge(const std::string& policy, plan_outcome& out) const {
+  const bool claims_greedy = policy.starts_with("deepseek") || policy == "flow";
+  const bool claims_groups = shape_.hierarchical && claims_greedy && policy != "deepseek-global" &&
+                             policy != "deepseek-vec";
   balance_sum ours;
   balance_sum greedy;
   balance_sum ours_compared;
   balance_sum greedy_compared;
   for (int layer = 0; layer < loads_.layers; ++layer) {
-    out.wrong += !is_legal(layer, out);
+    out.wrong += !is_legal(layer, out) ||
+                 (claims_groups && out.moves[layer] > 0 && !keeps_groups(layer, out));
     const auto loads = loads_of(layer);
     const double mean = std::accumulate(loads.begin(), loads.end(), 0.0) / shape_.ranks;
     const balance_sum our_layer = {mean, largest_load(loads, layer, out)};
     const balance_sum greedy_layer = {
         mean, mean / bench::plain_balance(loads, greedy_[layer], shape_.ranks)};
     ours += our_layer;
+    out.layer_balance += our_layer.value() / loads_.layers;
     greedy += greedy_layer;
     if (greedy_is_legal(layer)) {
       ours_compared += our_layer;
@@ -111,7 +136,8 @@ void plan_case::judge(plan_outcome& out) const {
   }
   out.balance = ours.value();
   out.greedy_balance = greedy.value();
-  out.wrong += ours_compared.value() < greedy_compared.value() * (1 - balance_tolerance);
+  out.wrong +=
+      claims_greedy && ours_compared.value() < greedy_compared.value() * (1 - balance_tolerance);
   out.wrong += std::abs(out.balance - out.summary.balance_after) > report_tolerance;
 }
 
@@ -138,17 +164,36 @@ bool plan_case::greedy_is_legal(int layer) const {
   return true;
 }
 
-// Every expert somewhere, none twice on a rank, its shares all of its tokens.
+// All replicas of a group's experts on one node. A layer that is kept as it was may not be so.
+bool plan_case::keeps_groups(int layer, const plan_outcome& out) const {
+  const std::int32_t experts_of_group = loads_.experts / shape_.groups;
+  const std::int32_t slots_of_node = shape_.slots / shape_.nodes;
+  std::vector<std::int32_t> node_of_group(static_cast<std::size_t>(shape_.groups), -1);
+  for (int slot = 0; slot < shape_.slots; ++slot) {
+    const std::int32_t expert = out.experts[static_cast<std::size_t>(layer) * shape_.slots + slot];
+    if (expert < 0) continue;
+    std::int32_t& node = node_of_group[expert / experts_of_group];
+    if (node >= 0 && node != slot / slots_of_node) return false;
+    node = slot / slots_of_node;
+  }
+  return true;
+}
+
+// Every expert somewhere, none twice on a rank, its shares all of its tokens; no share without an
+// expert.
 bool plan_case::is_legal(int layer, const plan_outcome& out) const {
   const std::size_t first = static_cast<std::size_t>(layer) * shape_.slots;
   std::vector<std::int32_t> shares(static_cast<std::size_t>(loads_.experts), 0);
   std::vector<std::int32_t> last_rank(static_cast<std::size_t>(loads_.experts), -1);
   for (int slot = 0; slot < shape_.slots; ++slot) {
     const std::int32_t expert = out.experts[first + slot];
+    const std::int32_t share = out.shares[first + slot];
     const std::int32_t rank = slot / request_.slots_per_rank;
-    if (expert < 0 || expert >= loads_.experts || last_rank[expert] == rank) return false;
+    if (expert == -1 && share == 0) continue;
+    if (expert < 0 || expert >= loads_.experts || share < 0 || last_rank[expert] == rank)
+      return false;
     last_rank[expert] = rank;
-    shares[expert] += out.shares[first + slot];
+    shares[expert] += share;
   }
   return std::ranges::all_of(shares, [](std::int32_t sum) { return sum == share_total; });
 }

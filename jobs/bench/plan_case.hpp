@@ -1,10 +1,11 @@
 #pragma once
-// One row of `ballast bench plan`: a shape and its loads, planned by Ballast and by the plain
-// greedy in turn, timed, and judged by what their placements give.
+// One case of `ballast bench plan`: a shape and its loads, planned by a policy of Ballast and by
+// the plain greedy in turn, timed, and judged by what their placements give.
 
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "jobs/bench/plan_loads.hpp"
@@ -19,11 +20,14 @@ struct plan_outcome {
   ballast_plan_summary summary = {};
   std::vector<std::int32_t> experts;  ///< [layers][slots] of the last plan
   std::vector<std::int32_t> shares;   ///< the same shape
+  std::vector<std::int64_t> moves;    ///< [layers]
   double balance = 0;                 ///< from experts and shares
+  double layer_balance = 0;           ///< mean over layers of mean / largest rank load
   double greedy_balance = 0;
   std::int64_t greedy_illegal = 0;  ///< layers where the greedy puts an expert twice on a rank
-  /// Layers with an illegal placement; and 1 each for a balance more than 0.1 % below the greedy's
-  /// over the layers where the greedy's placement is legal, and for one other than reported.
+  /// Layers with an illegal placement; and 1 each for a balance other than reported and, of
+  /// policies that claim to be as good as the greedy, one more than 0.1 % below it over the layers
+  /// where the greedy's placement is legal.
   std::int64_t wrong = 0;
 };
 
@@ -32,17 +36,21 @@ class plan_case {
   /// `shape` is kept.
   plan_case(const plan_shape& shape, layer_loads loads, int threads);
 
-  /// Throws job_error when Ballast refuses.
-  plan_outcome measure(int repetitions);
+  /// Why Ballast refuses to plan this case by this policy; "" if it does not.
+  std::string refusal(const std::string& policy);
+  /// At most so many repetitions, fewer where they take long. Throws job_error when Ballast
+  /// refuses.
+  plan_outcome measure(const std::string& policy, int repetitions);
   const layer_loads& loads() const { return loads_; }
 
  private:
   void plan_once(plan_outcome& out);
   void greedy_once(plan_outcome& out);
-  void judge(plan_outcome& out) const;
+  void judge(const std::string& policy, plan_outcome& out) const;
   double largest_load(std::span<const std::int64_t> loads, int layer,
                       const plan_outcome& out) const;
   bool is_legal(int layer, const plan_outcome& out) const;
+  bool keeps_groups(int layer, const plan_outcome& out) const;
   bool greedy_is_legal(int layer) const;
   std::span<const std::int64_t> loads_of(int layer) const {
     return std::span(loads_.loads)

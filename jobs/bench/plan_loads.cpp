@@ -4,17 +4,20 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <numeric>
 #include <stdexcept>
 
-#include "jobs/loads/generator.hpp"
+#include "jobs/loads/count_noise.hpp"
 #include "jobs/loads/models.hpp"
+#include "jobs/loads/portable_math.hpp"
+#include "jobs/loads/random_stream.hpp"
+#include "jobs/loads/trace.hpp"
 
 namespace ballast {
 namespace {
 
 constexpr std::int64_t tokens_per_layer = std::int64_t{1} << 20;
+constexpr std::size_t semantic_groups = 8;  // of family `group`
 
 constexpr std::array<plan_shape, 9> shapes = {{
     {"dsv3_ep32_288_hier", "deepseek-v3", 8, 4, 32, 288, true},
@@ -28,66 +31,72 @@ constexpr std::array<plan_shape, 9> shapes = {{
     {"kimi_ep128_512", "kimi-k2", 1, 16, 128, 512, false},
 }};
 
-using reshape = void (*)(std::span<std::int64_t> loads, int layer, double parameter);
+using popularity = std::span<double>;
+using draw_popularity = void (*)(popularity p, double parameter, random_stream& random);
 
-// The experts in the order of their loads, heaviest first, get rank^-exponent of the total.
-void zipf(std::span<std::int64_t> loads, int, double exponent) {
-  std::vector<std::size_t> order(loads.size());
+void log_normal(popularity p, double sigma, random_stream& random) {
+  for (double& value : p) value = portable_exp(sigma * random.normal());
+}
+
+std::vector<std::size_t> shuffled(std::size_t count, random_stream& random) {
+  std::vector<std::size_t> order(count);
   std::iota(order.begin(), order.end(), std::size_t{0});
-  std::ranges::stable_sort(order,
-                           [&](std::size_t a, std::size_t b) { return loads[a] > loads[b]; });
-  double sum = 0;
-  for (std::size_t k = 1; k <= order.size(); ++k)
-    sum += std::pow(static_cast<double>(k), -exponent);
-  for (std::size_t k = 0; k < order.size(); ++k) {
-    loads[order[k]] =
-        std::llround(tokens_per_layer * std::pow(static_cast<double>(k + 1), -exponent) / sum);
-  }
+  for (std::size_t i = count; i > 1; --i) std::swap(order[i - 1], order[random.below(i)]);
+  return order;
 }
 
-void two_hot_groups(std::span<std::int64_t> loads, int layer, double) {
-  constexpr std::size_t groups = 8;
-  const std::size_t hottest = static_cast<std::size_t>(layer) * 5 % groups;
-  const std::size_t second = (hottest + 3) % groups;
-  for (std::size_t e = 0; e < loads.size(); ++e) {
-    const std::size_t group = e * groups / loads.size();
-    if (group == hottest) loads[e] *= 6;
-    if (group == second) loads[e] *= 3;
-  }
+void zipf(popularity p, double exponent, random_stream& random) {
+  const std::vector<std::size_t> order = shuffled(p.size(), random);
+  for (std::size_t k = 0; k < p.size(); ++k)
+    p[order[k]] = portable_exp(-exponent * portable_log(static_cast<double>(k + 1)));
 }
 
-void one_hot_expert(std::span<std::int64_t> loads, int layer, double) {
-  std::int64_t& hot = loads[(static_cast<std::size_t>(layer) * 101 + 7) % loads.size()];
+void two_hot_groups(popularity p, double, random_stream& random) {
+  std::array<double, semantic_groups> heat;
+  log_normal(heat, 0.3, random);
+  const std::vector<std::size_t> hot = shuffled(semantic_groups, random);
+  heat[hot[0]] *= 6;
+  heat[hot[1]] *= 3;
+  log_normal(p, 0.4, random);
+  for (std::size_t e = 0; e < p.size(); ++e) p[e] *= heat[e * semantic_groups / p.size()];
+}
+
+void nearly_alike(popularity p, double spread, random_stream& random) {
+  for (double& value : p) value = 1 + spread * random.normal();
+}
+
+void one_hot_expert(popularity p, double part, random_stream& random) {
+  log_normal(p, 0.5, random);
+  double& hot = p[random.below(p.size())];
   hot = 0;
-  hot = std::accumulate(loads.begin(), loads.end(), std::int64_t{0}) * 3 / 7;
+  hot = std::accumulate(p.begin(), p.end(), 0.0) * part / (1 - part);
 }
 
-void idle_experts(std::span<std::int64_t> loads, int layer, double) {
-  for (std::size_t e = 0; e < loads.size(); ++e) {
-    if ((e * 37 + static_cast<std::size_t>(layer) * 11) % 25 < 2) loads[e] = 0;
-  }
+void idle_experts(popularity p, double part, random_stream& random) {
+  log_normal(p, 1.0, random);
+  const auto idle = std::max<std::size_t>(
+      2, static_cast<std::size_t>(static_cast<double>(p.size()) * part + 1e-9));
+  const std::vector<std::size_t> order = shuffled(p.size(), random);
+  for (std::size_t i = 0; i < idle; ++i) p[order[i]] = 0;
 }
 
 struct load_family {
   std::string_view name;
-  const char* marginal;  // and cv: of the generator
-  double cv;             // of a log-normal: sqrt(exp(sigma^2) - 1)
-  reshape change;
+  draw_popularity draw;
   double parameter;
 };
 
-constexpr std::array<load_family, 11> families = {{
-    {"logn0.5", "lognormal", 0.53, nullptr, 0},
-    {"logn1.0", "lognormal", 1.31, nullptr, 0},
-    {"logn1.5", "lognormal", 2.91, nullptr, 0},
-    {"gamma0.8", "gamma", 0.8, nullptr, 0},
-    {"zipf0.6", "lognormal", 0.8, zipf, 0.6},
-    {"zipf1.0", "lognormal", 0.8, zipf, 1.0},
-    {"zipf1.4", "lognormal", 0.8, zipf, 1.4},
-    {"group", "lognormal", 0.42, two_hot_groups, 0},
-    {"uniform", "uniform", 0, nullptr, 0},
-    {"hot30", "lognormal", 0.53, one_hot_expert, 0},
-    {"zeros", "lognormal", 1.31, idle_experts, 0},
+constexpr std::array<load_family, 10> families = {{
+    {"logn0.5", log_normal, 0.5},
+    {"logn1.0", log_normal, 1.0},
+    {"logn1.5", log_normal, 1.5},
+    {"zipf0.6", zipf, 0.6},
+    {"zipf1.0", zipf, 1.0},
+    {"zipf1.4", zipf, 1.4},
+    {"group", two_hot_groups, 0},
+    {"uniform", nearly_alike, 0.03},
+    {"hot30", one_hot_expert, 0.3},
+    {"zeros", idle_experts, 0.08},
 }};
 
 constexpr auto family_names = [] {
@@ -96,6 +105,15 @@ constexpr auto family_names = [] {
   return names;
 }();
 
+std::size_t family_index(std::string_view family) {
+  const auto found = std::ranges::find(family_names, family);
+  if (found == family_names.end()) {
+    throw std::invalid_argument(
+        fmt::format("family {} is unknown; known: {}", family, fmt::join(family_names, ", ")));
+  }
+  return static_cast<std::size_t>(found - family_names.begin());
+}
+
 }  // namespace
 
 std::span<const plan_shape> plan_shapes() { return shapes; }
@@ -103,29 +121,41 @@ std::span<const plan_shape> plan_shapes() { return shapes; }
 std::span<const std::string_view> load_family_names() { return family_names; }
 
 layer_loads make_plan_loads(const plan_shape& shape, std::string_view family, std::uint64_t seed) {
-  const auto found = std::ranges::find(families, family, &load_family::name);
-  if (found == families.end()) {
-    throw std::invalid_argument(
-        fmt::format("family {} is unknown; known: {}", family, fmt::join(family_names, ", ")));
-  }
-  generator_spec spec;
-  spec.model = shape.model;
-  spec.tokens_per_step = tokens_per_layer / find_model(shape.model).model->top_k;
-  spec.shape = parse_generator_spec(fmt::format("marginal={}", found->marginal)).shape;
-  spec.cv = found->cv;
-  spec.steps = 1;
-  spec.seed = seed;
-  const std::unique_ptr<load_source> source = make_generator(spec);
-  layer_loads made{source->layers(), source->experts(), {}};
+  const std::size_t index = family_index(family);
+  const model_preset& model = *find_model(shape.model).model;
+  layer_loads made{model.layers, model.experts, {}};
   made.loads.resize(static_cast<std::size_t>(made.layers) * made.experts);
-  source->counts(0, made.loads);
-  if (found->change == nullptr) return made;
+  std::vector<double> p(static_cast<std::size_t>(made.experts));
+  count_sampler sampler;
   for (int layer = 0; layer < made.layers; ++layer) {
-    found->change(
-        std::span(made.loads).subspan(static_cast<std::size_t>(layer) * made.experts, made.experts),
-        layer, found->parameter);
+    // Shapes of the same model and family see the same loads.
+    random_stream random(seed, index, static_cast<std::uint64_t>(layer),
+                         static_cast<std::uint64_t>(made.experts));
+    families[index].draw(p, families[index].parameter, random);
+    sampler.draw(p, {tokens_per_layer, 1}, 1.0, random,
+                 std::span(made.loads).subspan(layer * p.size(), p.size()));
   }
   return made;
+}
+
+layer_loads read_plan_loads(const plan_shape& shape, std::string_view family,
+                            const std::string& folder) {
+  const model_preset& model = *find_model(shape.model).model;
+  const std::string path =
+      fmt::format("{}/{}_{}.npy", folder, shape.name.substr(0, shape.name.find('_')), family);
+  const std::unique_ptr<load_source> source = open_trace(path);
+  if (source->layers() != model.layers || source->experts() != model.experts ||
+      source->steps() != 1) {
+    throw std::invalid_argument(
+        fmt::format("{}: {} layers x {} experts, {} steps; shape {} has {} "
+                    "x {}, one step",
+                    path, source->layers(), source->experts(), source->steps(), shape.name,
+                    model.layers, model.experts));
+  }
+  layer_loads read{model.layers, model.experts, {}};
+  read.loads.resize(static_cast<std::size_t>(read.layers) * read.experts);
+  source->counts(0, read.loads);
+  return read;
 }
 
 }  // namespace ballast

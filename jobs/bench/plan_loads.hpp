@@ -29,10 +29,17 @@ struct layer_loads {
   std::vector<std::int64_t> loads;  ///< [layers][experts]
 };
 
-/// One window of 2^20 routed tokens per layer (before `group`, `hot30`, `zeros` and the zipf
-/// families reshape it). Families: lognN with sigma N, gamma0.8 with that cv, zipfN with exponent
-/// N, `group` with two hot groups of experts, `uniform`, `hot30` with one expert that has 30 % of
-/// the load, `zeros` with 8 % idle experts. Throws std::invalid_argument naming an unknown family.
+/// One window of 2^20 routed tokens per layer, drawn from a multinomial over the experts'
+/// popularity: lognN with sigma N; zipfN with exponent N, the experts shuffled; `group` with two
+/// hot groups of eight, 6 and 3 times as popular; `uniform` with a spread of 3 %; `hot30` with one
+/// expert that has 30 %; `zeros` with 8 % idle experts. The distributions are those of the
+/// comparison; its random numbers (numpy's) are not reproduced, see read_plan_loads. Throws
+/// std::invalid_argument naming an unknown family.
 layer_loads make_plan_loads(const plan_shape& shape, std::string_view family, std::uint64_t seed);
+
+/// The comparison's own loads, as its generator writes them: FOLDER/MODEL_FAMILY.npy, MODEL being
+/// the shape's name up to the first underscore. Throws std::invalid_argument naming the file.
+layer_loads read_plan_loads(const plan_shape& shape, std::string_view family,
+                            const std::string& folder);
 
 }  // namespace ballast

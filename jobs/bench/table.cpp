@@ -67,6 +67,11 @@ void bench_table::ranks(const mpi_session& mpi) {
   }
 }
 
+void bench_table::note(const std::string& text) {
+  document_["notes"].push_back(text);
+  print("# " + text);
+}
+
 void bench_table::add(const std::vector<bench_cell>& cells, std::int64_t wrong) {
   wrong_ += wrong;
   print_header();
@@ -76,8 +81,10 @@ void bench_table::add(const std::vector<bench_cell>& cells, std::int64_t wrong) 
   std::string line = "  ";
   for (std::size_t i = 0; i < all.size(); ++i) {
     const bench_column& c = columns_[i];
-    line +=
-        fmt::format("{:>{}}{}", to_text(all[i], c.digits), c.width, i + 1 < all.size() ? "  " : "");
+    if (c.printed) {
+      line += fmt::format("{:>{}}{}", to_text(all[i], c.digits), c.width,
+                          i + 1 < all.size() ? "  " : "");
+    }
     std::visit([&](const auto& value) { row[c.key] = value; }, all[i]);
   }
   document_["rows"].push_back(std::move(row));
@@ -97,6 +104,7 @@ void bench_table::print_header() {
   std::string names;
   std::string units;
   for (const bench_column& c : columns_) {
+    if (!c.printed) continue;
     names += fmt::format("{:>{}}  ", c.name, c.width);
     units += fmt::format("{:>{}}  ", c.unit.empty() ? "" : "(" + c.unit + ")", c.width);
   }

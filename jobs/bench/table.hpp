@@ -21,10 +21,11 @@ struct bench_output {
 
 struct bench_column {
   std::string name;
-  std::string unit;  ///< "" if it has none
-  std::string key;   ///< in JSON; ends in the unit
-  int width = 8;     ///< in characters, at least; right-aligned
-  int digits = 3;    ///< after the point, of real numbers
+  std::string unit;     ///< "" if it has none
+  std::string key;      ///< in JSON; ends in the unit
+  int width = 8;        ///< in characters, at least; right-aligned
+  int digits = 3;       ///< after the point, of real numbers
+  bool printed = true;  ///< otherwise in JSON only
 };
 
 using bench_cell = std::variant<std::string, std::int64_t, double>;
@@ -38,6 +39,8 @@ class bench_table {
   void parameter(const std::string& name, const nlohmann::ordered_json& value);
   /// Collective. One `#` line per rank: node, island, NUMA node, GPU, host.
   void ranks(const mpi_session& mpi);
+  /// A `#` line; in JSON one of "notes".
+  void note(const std::string& text);
   /// `cells` as the columns; `wrong`: how much of what the row timed was wrong.
   void add(const std::vector<bench_cell>& cells, std::int64_t wrong);
 

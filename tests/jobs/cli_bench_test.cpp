@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "tests/jobs/cli_process.hpp"
+#include "tests/jobs/loads_files.hpp"
 
 namespace ballast {
 namespace {
@@ -23,18 +25,66 @@ json rows_of(const ending& end, const std::string& bench) {
   return report["rows"];
 }
 
-TEST(cli_bench, plan_is_legal_and_as_good_as_the_greedy) {
-  const ending end =
-      run({"bench", "plan", "--shapes", "dsv3_ep32_288_hier,qwen3_ep64_192", "--families",
-           "logn1.0,hot30,zeros", "--repetitions", "1", "--json", "-"});
+TEST(cli_bench, plans_of_every_policy_are_legal) {
+  const ending end = run({"bench", "plan", "--shapes", "dsv3_ep32_288_hier,qwen3_ep64_192",
+                          "--families", "logn1.0,zeros", "--repetitions", "1", "--json", "-"});
   EXPECT_EQ(end.code, 0) << end.text();
   const json rows = rows_of(end, "plan");
-  EXPECT_EQ(rows.size(), 6u);
+  std::set<std::string> policies;
   for (const json& row : rows) {
+    SCOPED_TRACE(row.dump());
+    policies.insert(row["policy"]);
     EXPECT_GT(row["plan_median_ms"], 0.0);
     EXPECT_GT(row["greedy_median_ms"], 0.0);
     EXPECT_LE(row["balance"].get<double>(), row["balance_bound"].get<double>() + 1e-9);
+    EXPECT_GT(row["peer_balance"], 0.5);
+    if (row["policy"] == "deepseek") {
+      EXPECT_GE(row["balance"].get<double>(), row["greedy_balance"].get<double>() * 0.999);
+    }
   }
+  // All but the hierarchical one can plan both shapes.
+  EXPECT_TRUE(policies.contains("flow") && policies.contains("deepseek-hierarchical"));
+  EXPECT_EQ(rows.size(), policies.size() * 4 - 2);
+  EXPECT_EQ(json::parse(end.out)["notes"].back().get<std::string>().find("no plan by deepseek-"),
+            0u);
+}
+
+TEST(cli_bench, families_of_loads_are_what_they_are_called) {
+  const auto gap = [](const std::string& family) {
+    const ending end = run({"bench", "plan", "--shapes", "qwen3_ep16_144", "--families", family,
+                            "--policies", "static", "--repetitions", "1", "--json", "-"});
+    return rows_of(end, "plan")[0]["balance"].get<double>();
+  };
+  EXPECT_GT(gap("uniform"), 0.8);
+  EXPECT_GT(gap("logn0.5"), gap("logn1.0"));
+  EXPECT_GT(gap("logn1.0"), gap("logn1.5"));
+  EXPECT_GT(gap("zipf0.6"), gap("zipf1.0"));
+  EXPECT_GT(gap("zipf1.0"), gap("zipf1.4"));
+  // One expert with 30 % in one of 16 ranks; the mean is 6.25 %.
+  EXPECT_NEAR(gap("hot30"), 0.0625 / 0.34, 0.06);
+}
+
+TEST(cli_bench, loads_of_a_folder_are_read) {
+  const temporary_folder folder;
+  std::vector<std::int64_t> cells(94 * 128, 10);
+  const auto write = [&](int layers) {
+    cells.resize(static_cast<std::size_t>(layers) * 128);
+    folder.write("qwen3_logn1.0.npy", npy("{'descr': '<i8', 'fortran_order': False, 'shape': (" +
+                                              std::to_string(layers) + ", 128), }",
+                                          bytes_of(cells)));
+  };
+  const arguments args = {"bench",         "plan",    "--shapes",   "qwen3_ep64_192",
+                          "--families",    "logn1.0", "--policies", "static",
+                          "--repetitions", "1",       "--loads",    folder.path(""),
+                          "--json",        "-"};
+  EXPECT_EQ(run(args).code, 65) << "there is no such file";
+  write(94);
+  // 128 equal experts once, and 64 of them twice, on 192 slots of 64 ranks.
+  EXPECT_NEAR(rows_of(run(args), "plan")[0]["balance"].get<double>(), 2.0 / 3, 0.01);
+  write(93);
+  const ending end = run(args);
+  EXPECT_EQ(end.code, 65) << end.text();
+  EXPECT_NE(end.err.find("93 layers"), std::string::npos) << end.text();
 }
 
 TEST(cli_bench, step_is_right_for_one_rank_and_for_three) {
@@ -82,6 +132,7 @@ TEST(cli_bench, record_and_route_are_right) {
 TEST(cli_bench, unknown_names_are_named) {
   for (const arguments& args : {arguments{"bench", "plan", "--shapes", "atlantis"},
                                 {"bench", "plan", "--families", "atlantis"},
+                                {"bench", "plan", "--policies", "atlantis"},
                                 {"bench", "record", "--cases", "atlantis"},
                                 {"bench", "exchange", "--way", "atlantis"}}) {
     const ending end = run(args);
