@@ -12,7 +12,7 @@ namespace {
 // A layer this near its bound, one part in so many, is good enough. Evening out very many ranks to
 // the last takes longer than it is worth.
 constexpr std::int64_t gap_parts = 4096;
-constexpr std::int64_t gap_parts_large = 512;
+constexpr std::int64_t gap_parts_large = 400;
 constexpr int large_ranks = 256;
 constexpr std::int64_t worth_parts = 500;  // what a plan from nothing has to gain on one from here
 

@@ -19,37 +19,28 @@ constexpr std::int64_t coarse_max_uneven = std::int64_t{1} << 24;
 
 }  // namespace
 
-void flow_search::label_blocks(const flow_state& state) {
-  const slot_layout& layout = state.layout();
-  block_of_.assign(static_cast<std::size_t>(layout.ranks()), -1);
+void flow_search::label_blocks(flow_state& state) {
+  struct sum {
+    std::int64_t excess = 0;
+    std::int64_t ranks = 0;
+    std::int64_t speeds = 0;
+  };
+  const int count = state.label_blocks(block_of_);
+  std::vector<sum> sums(static_cast<std::size_t>(count));
+  for (int rank = 0; rank < state.ranks(); ++rank) {
+    sum& of = sums[block_of_[rank]];
+    of.excess += state.level(rank) - state.mean();
+    ++of.ranks;
+    of.speeds += state.rough_speed(rank);
+  }
+  fixed_load_.assign(block_of_.size(), -1);
   blocks_.clear();
   top_ = 0;
-  for (int root = 0; root < layout.ranks(); ++root) {
-    if (block_of_[root] >= 0) continue;
-    const auto number = static_cast<std::int32_t>(blocks_.size());
-    queue_.assign(1, root);
-    block_of_[root] = number;
-    std::int64_t sum = 0;
-    std::int64_t speeds = 0;
-    for (std::size_t i = 0; i < queue_.size(); ++i) {
-      const int rank = queue_[i];
-      sum += state.level(rank) - state.mean();
-      speeds += state.rough_speed(rank);
-      for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
-        const std::int32_t expert = state.expert(slot);
-        if (!state.carries(slot)) continue;
-        for (std::int32_t other = state.first_slot(expert); other >= 0;
-             other = state.next_slot(other)) {
-          const int reached = layout.rank_of(other);
-          if (!state.carries(other) || block_of_[reached] >= 0) continue;
-          block_of_[reached] = number;
-          queue_.push_back(reached);
-        }
-      }
+  for (const sum& of : sums) {
+    blocks_.push_back({coarse(state, of.excess / of.ranks), of.speeds});
+    if (blocks_.back().level > blocks_[top_].level) {
+      top_ = static_cast<std::int32_t>(blocks_.size()) - 1;
     }
-    const auto count = static_cast<std::int32_t>(queue_.size());
-    blocks_.push_back({coarse(state, sum / count), speeds});
-    if (blocks_[number].level > blocks_[top_].level) top_ = number;
   }
 }
 
@@ -149,11 +140,12 @@ void flow_search::estimate_replacements(const flow_state& state) {
         empty_seen = true;
       } else {
         if (state.replicas(leaving) < 2) continue;
+        loss = stranded(state, slot);
         const std::int64_t flow = amount(state, state.flow(slot));
         const std::int32_t refuge = flow > 0 ? refuge_of(state, slot) : number;
         if (refuge == top_) continue;
         if (refuge != number) {
-          loss = transfer_loss(host, blocks_[refuge], flow);
+          loss += transfer_loss(host, blocks_[refuge], flow);
           host.level -= flow / host.speeds;
         }
       }
@@ -221,6 +213,31 @@ std::int64_t flow_search::squares_lost_at(const flow_state& state, int rank,
                                           std::int64_t more) const {
   return squares_lost({coarse(state, state.level(rank) - state.mean()), state.rough_speed(rank)},
                       amount(state, more));
+}
+
+/// What the sum of squares gains on the last host of an expert whose replica leaves: the expert's
+/// load and that of others without a second replica cannot go elsewhere.
+std::int64_t flow_search::stranded(const flow_state& state, std::int32_t slot) {
+  const std::int32_t expert = state.expert(slot);
+  if (state.replicas(expert) != 2) return 0;
+  const std::int32_t first = state.first_slot(expert);
+  const int host = state.layout().rank_of(first == slot ? state.next_slot(first) : first);
+  const std::int64_t fixed = state.weight(expert) + fixed_load(state, host);
+  const std::int64_t level = coarse(state, state.level_at(host, fixed) - state.mean());
+  if (level <= 0) return 0;
+  return state.rough_speed(host) * level * level;
+}
+
+/// What a rank carries that no other replica could.
+std::int64_t flow_search::fixed_load(const flow_state& state, int rank) {
+  std::int64_t& fixed = fixed_load_[rank];
+  if (fixed >= 0) return fixed;
+  fixed = 0;
+  const slot_layout& layout = state.layout();
+  for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
+    if (!state.carries(slot)) fixed += state.flow(slot);
+  }
+  return fixed;
 }
 
 /// The block that takes the load of a replica that leaves: its own if the expert still carries

@@ -6,10 +6,8 @@ namespace ballast {
 
 namespace {
 
-// Candidates whose effect is computed although one is found to help; fewer of them where ranks are
-// so many that a step matters little.
+// Candidates whose effect is computed although one is found to help.
 constexpr std::size_t tries = 8;
-constexpr std::size_t tries_large = 2;
 constexpr int large_ranks = 256;
 constexpr std::size_t few_candidates = 16;
 constexpr std::size_t many_candidates = 192;
@@ -107,9 +105,8 @@ bool flow_search::step(flow_state& state) {
     best_.clear();
     estimate_replacements(state);
     estimate_swaps(state);
-    const candidate* chosen = try_out(state, limit == few_candidates ? 0 : few_candidates);
-    if (chosen != nullptr) {
-      carry_out(state, *chosen);
+    const std::size_t first = limit == few_candidates ? 0 : few_candidates;
+    if (state.ranks() > large_ranks ? take_first(state, first) : take_best(state, first)) {
       return true;
     }
     if (best_.size() < limit) return false;
@@ -118,33 +115,59 @@ bool flow_search::step(flow_state& state) {
 }
 
 void flow_search::carry_out(flow_state& state, const candidate& next) {
-  note_arrivals(state, state.expert(next.from), next.to);
-  if (next.swaps) note_arrivals(state, state.expert(next.to), next.from);
+  note(state, next, 1);
   apply(state, next);
   state.settle();
 }
 
-void flow_search::note_arrivals(const flow_state& state, std::int32_t expert, std::int32_t slot) {
-  const int rank = state.layout().rank_of(slot);
-  const int more = arrivals(state, expert, slot);
-  moves_ += more;
-  rank_moves_[rank] += more;
-  occupied_[rank] += state.expert(slot) == no_expert ? 1 : 0;
+/// Counts what arrives with a change that is not made yet; `times` -1 takes it back.
+void flow_search::note(const flow_state& state, const candidate& next, int times) {
+  note_arrival(state, state.expert(next.from), next.to, times);
+  if (next.swaps) note_arrival(state, state.expert(next.to), next.from, times);
 }
 
-/// The best of the candidates from the `first` on, by what they really bring; null if none helps.
-const flow_search::candidate* flow_search::try_out(flow_state& state, std::size_t first) {
+void flow_search::note_arrival(const flow_state& state, std::int32_t expert, std::int32_t slot,
+                               int times) {
+  const int rank = state.layout().rank_of(slot);
+  const int more = arrivals(state, expert, slot) * times;
+  moves_ += more;
+  rank_moves_[rank] += more;
+  occupied_[rank] += state.expert(slot) == no_expert ? times : 0;
+}
+
+/// Makes the first of the candidates from the `first` on that helps. Where ranks are so many that a
+/// step matters little, that is worth more than choosing well.
+bool flow_search::take_first(flow_state& state, std::size_t first) {
+  const score_type before = state.score();
+  for (std::size_t i = first; i < best_.size(); ++i) {
+    note(state, best_[i], 1);
+    state.begin_trial();
+    apply(state, best_[i]);
+    state.settle();
+    const score_type gain = before - state.score();
+    if (gain > 0) {
+      state.keep();
+      return true;
+    }
+    state.roll_back();
+    note(state, best_[i], -1);
+    losing_.push_back({gain, best_[i]});
+  }
+  return false;
+}
+
+/// Makes the best of the candidates from the `first` on, by what they really bring, if any helps.
+bool flow_search::take_best(flow_state& state, std::size_t first) {
   const score_type before = state.score();
   // With one move left, only the fullest rank counts.
   const bool final_move = purse_.moves >= 0 && purse_.moves - moves_ <= 1;
   const std::int64_t fullest = state.fullest();
   score_type most = 0;
   const candidate* chosen = nullptr;
-  const std::size_t enough = state.ranks() > large_ranks ? tries_large : tries;
   std::size_t tried = 0;
   for (std::size_t i = first; i < best_.size(); ++i) {
     const candidate& next = best_[i];
-    if ((!final_move && most >= next.value) || (most > 0 && ++tried > enough)) break;
+    if ((!final_move && most >= next.value) || (most > 0 && ++tried > tries)) break;
     state.begin_trial();
     apply(state, next);
     state.settle();
@@ -162,7 +185,8 @@ const flow_search::candidate* flow_search::try_out(flow_state& state, std::size_
       chosen = &next;
     }
   }
-  return chosen;
+  if (chosen != nullptr) carry_out(state, *chosen);
+  return chosen != nullptr;
 }
 
 /// Where no single step helps: makes one that costs least and sees whether the steps after it make

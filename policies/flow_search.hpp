@@ -64,10 +64,12 @@ class flow_search {
   bool was_on(int rank, std::int32_t expert) const;
   bool step(flow_state& state);
   void carry_out(flow_state& state, const candidate& next);
-  void note_arrivals(const flow_state& state, std::int32_t expert, std::int32_t slot);
-  const candidate* try_out(flow_state& state, std::size_t first);
+  void note(const flow_state& state, const candidate& next, int times);
+  void note_arrival(const flow_state& state, std::int32_t expert, std::int32_t slot, int times);
+  bool take_first(flow_state& state, std::size_t first);
+  bool take_best(flow_state& state, std::size_t first);
   bool escape(flow_state& state);
-  void label_blocks(const flow_state& state);
+  void label_blocks(flow_state& state);
   std::int64_t coarse(const flow_state& state, std::int64_t load) const;
   std::int64_t amount(const flow_state& state, std::int64_t load) const;
   void list_sources(const flow_state& state);
@@ -78,6 +80,8 @@ class flow_search {
                                     std::int64_t most);
   static std::int64_t transfer_loss(const block& from, const block& to, std::int64_t amount);
   void estimate_replacements(const flow_state& state);
+  std::int64_t stranded(const flow_state& state, std::int32_t slot);
+  std::int64_t fixed_load(const flow_state& state, int rank);
   std::int32_t refuge_of(const flow_state& state, std::int32_t slot) const;
   void estimate_swaps(const flow_state& state);
   void offer(const flow_state& state, const candidate& next);
@@ -107,8 +111,8 @@ class flow_search {
 
   std::vector<std::int32_t> block_of_;  // [ranks]
   std::vector<block> blocks_;
+  std::vector<std::int64_t> fixed_load_;  // [ranks] -1: not known yet
   std::int32_t top_ = 0;
-  std::vector<std::int32_t> queue_;
   std::vector<std::int32_t> sources_;   // slots of the fullest block
   std::vector<std::int32_t> targets_;   // ranks below it, emptiest first
   std::vector<std::int64_t> ceilings_;  // per target, what a swap may gain at most

@@ -28,6 +28,8 @@ void flow_state::settle() {
   }
   std::size_t work = work_least + work_per_rank * touched_.size();
   while (work > 0) {
+    std::uint32_t first_clean =
+        0;  // trees from this on were found complete, and nothing has changed
     // First every block by itself, so that load then flows only from a fuller block to an emptier.
     while (!touched_.empty() && work > 0) {
       const int root = touched_.back();
@@ -39,9 +41,16 @@ void flow_state::settle() {
       } while (!level_tree() && work > 0);
       for (const tree_node& node : tree_) is_touched_[node.rank] = 0;
       // The last block's tree is still at hand.
-      if (!touched_.empty() || extend_block()) unchecked_.push_back(root);
+      const bool last = touched_.empty();
+      first_clean = tree_number_ + (last ? 0 : 1);
+      if (!last || extend_block()) unchecked_.push_back(root);
     }
+    if (first_clean == 0) first_clean = tree_number_ + 1;
     while (!unchecked_.empty() && touched_.empty()) {
+      if (seen_rank_[unchecked_.back()] >= first_clean) {
+        unchecked_.pop_back();
+        continue;
+      }
       grow_tree(unchecked_.back());
       if (!extend_block()) unchecked_.pop_back();
     }
@@ -52,28 +61,80 @@ void flow_state::settle() {
   unchecked_.clear();
 }
 
+// The walks below are where planning spends its time; pointers of their own keep the compiler from
+// loading members again after every store.
+
+int flow_state::label_blocks(std::vector<std::int32_t>& block_of) {
+  block_of.assign(load_.size(), -1);
+  queue_.resize(load_.size());
+  ++tree_number_;
+  std::int32_t* const block = block_of.data();
+  std::int32_t* const queue = queue_.data();
+  std::uint32_t* const seen = seen_expert_.data();
+  const std::int32_t* const expert_of = expert_.data();
+  const std::int32_t* const next = next_.data();
+  const std::uint8_t* const active = active_.data();
+  const std::int32_t* const head = head_.data();
+  const slot_layout& layout = *layout_;
+  std::int32_t count = 0;
+  for (int root = 0; root < layout.ranks(); ++root) {
+    if (block[root] >= 0) continue;
+    std::size_t known = 1;
+    queue[0] = root;
+    block[root] = count;
+    for (std::size_t i = 0; i < known; ++i) {
+      const int rank = queue[i];
+      const std::int32_t end = layout.first(rank + 1);
+      for (std::int32_t slot = layout.first(rank); slot < end; ++slot) {
+        if (!active[slot] || seen[expert_of[slot]] == tree_number_) continue;
+        seen[expert_of[slot]] = tree_number_;
+        for (std::int32_t other = head[expert_of[slot]]; other >= 0; other = next[other]) {
+          if (!active[other]) continue;
+          const int reached = layout.rank_of(other);
+          if (block[reached] >= 0) continue;
+          block[reached] = count;
+          queue[known++] = reached;
+        }
+      }
+    }
+    ++count;
+  }
+  return count;
+}
+
 /// Breadth first over the ranks that are connected by replicas that carry load.
 void flow_state::grow_tree(int root) {
-  ++tree_number_;
-  tree_.clear();
-  tree_.push_back({root, -1, -1, -1, 0});
-  seen_rank_[root] = tree_number_;
-  for (std::size_t i = 0; i < tree_.size(); ++i) {
-    const int rank = tree_[i].rank;
-    for (std::int32_t slot = layout_->first(rank); slot < layout_->first(rank + 1); ++slot) {
-      if (!active_[slot]) continue;
-      const std::int32_t expert = expert_[slot];
-      if (seen_expert_[expert] == tree_number_) continue;
-      seen_expert_[expert] = tree_number_;
-      for (std::int32_t other = head_[expert]; other >= 0; other = next_[other]) {
-        if (!active_[other]) continue;
-        const int reached = layout_->rank_of(other);
-        if (seen_rank_[reached] == tree_number_) continue;
-        seen_rank_[reached] = tree_number_;
-        tree_.push_back({reached, static_cast<std::int32_t>(i), other, slot, 0});
+  tree_.resize(load_.size());
+  const std::uint32_t number = ++tree_number_;
+  tree_node* const tree = tree_.data();
+  std::uint32_t* const seen_rank = seen_rank_.data();
+  std::uint32_t* const seen_expert = seen_expert_.data();
+  const std::int32_t* const expert_of = expert_.data();
+  const std::int32_t* const next = next_.data();
+  const std::uint8_t* const active = active_.data();
+  const std::int32_t* const head = head_.data();
+  const slot_layout& layout = *layout_;
+  std::size_t known = 1;
+  tree[0] = {root, -1, -1, -1, 0};
+  seen_rank[root] = number;
+  for (std::size_t i = 0; i < known; ++i) {
+    const int rank = tree[i].rank;
+    const std::int32_t end = layout.first(rank + 1);
+    for (std::int32_t slot = layout.first(rank); slot < end; ++slot) {
+      if (!active[slot]) continue;
+      const std::int32_t expert = expert_of[slot];
+      if (seen_expert[expert] == number) continue;
+      seen_expert[expert] = number;
+      for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
+        if (!active[other]) continue;
+        const int reached = layout.rank_of(other);
+        if (seen_rank[reached] == number) continue;
+        seen_rank[reached] = number;
+        tree[known++] = {reached, static_cast<std::int32_t>(i), other, slot, 0};
       }
     }
   }
+  tree_.resize(known);
 }
 
 /// Brings all ranks of the tree to the same level by shifting along its edges. Where that would
@@ -191,22 +252,27 @@ void flow_state::drop(std::int32_t slot) {
 }
 
 /// When all blocks are even, lets the idle replica carry that joins the tree to the
-/// rank whose load differs most in the direction that helps.
+/// rank whose level differs most in the direction that helps.
 bool flow_state::extend_block() {
   const std::int64_t own = level(tree_[0].rank);
+  const std::int32_t* const expert_of = expert_.data();
+  const std::int32_t* const next = next_.data();
+  const std::uint8_t* const active = active_.data();
+  const std::int32_t* const head = head_.data();
+  const slot_layout& layout = *layout_;
   std::int64_t most = tolerance_;
   std::int32_t best = -1;
   for (const tree_node& node : tree_) {
-    for (std::int32_t slot = layout_->first(node.rank); slot < layout_->first(node.rank + 1);
-         ++slot) {
-      const std::int32_t expert = expert_[slot];
-      if (expert == no_expert || count_[expert] < 2 || weight_[expert] == 0) continue;
-      for (std::int32_t other = head_[expert]; other >= 0; other = next_[other]) {
-        if (active_[other] == active_[slot]) continue;
-        const std::int64_t gap = (own - level(layout_->rank_of(other))) * (active_[slot] ? 1 : -1);
+    const std::int32_t end = layout.first(node.rank + 1);
+    for (std::int32_t slot = layout.first(node.rank); slot < end; ++slot) {
+      const std::int32_t expert = expert_of[slot];
+      if (expert == no_expert || next[head[expert]] < 0 || weight_[expert] == 0) continue;
+      for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
+        if (active[other] == active[slot]) continue;
+        const std::int64_t gap = (own - level(layout.rank_of(other))) * (active[slot] ? 1 : -1);
         if (gap > most) {
           most = gap;
-          best = active_[slot] ? other : slot;
+          best = active[slot] ? other : slot;
         }
       }
     }

@@ -47,8 +47,11 @@ class flow_state {
   /// Whether the slot's expert has other replicas and this one takes load (or may come to).
   bool carries(std::int32_t slot) const { return active_[slot] != 0; }
   std::int64_t load(int rank) const { return load_[rank]; }
-  std::int64_t level(int rank) const { return uneven_ ? level_of(rank, load_[rank]) : load_[rank]; }
-  /// The most that the rank may carry at a level.
+  std::int64_t level(int rank) const { return level_at(rank, load_[rank]); }
+  /// What the rank's level is when it carries `load`, and the most it may carry at a level.
+  std::int64_t level_at(int rank, std::int64_t load) const {
+    return uneven_ ? level_of(rank, load) : load;
+  }
   std::int64_t load_at(int rank, std::int64_t level) const;
   std::int64_t speed(int rank) const { return uneven_ ? rules_.speeds.speeds[rank] : 1; }
   /// The rank's speed in sixteenths of the mean, at least 1; always 1 where all are the same.
@@ -76,6 +79,10 @@ class flow_state {
   /// An excess is shifted right by this before it is squared.
   int score_shift() const { return score_shift_; }
 
+  /// Numbers the blocks from 0, in the order of their lowest ranks, and returns how many there are.
+  /// `block_of`: [ranks], overwritten.
+  int label_blocks(std::vector<std::int32_t>& block_of);
+
   /// Changes; the ranks concerned are remembered for `settle`. An expert replaced keeps another
   /// replica, or else is put into a slot before `settle`.
   void replace(std::int32_t slot, std::int32_t expert);
@@ -85,8 +92,9 @@ class flow_state {
   /// ranks that changes touched.
   void settle();
 
-  /// All changes since `begin_trial` are undone by `roll_back`.
+  /// All changes since `begin_trial` are undone by `roll_back`, or stay after `keep`.
   void begin_trial();
+  void keep() { trial_ = false; }
   void roll_back();
 
   /// Moves `amount` of a replicated expert's load between two of its slots.
@@ -170,6 +178,7 @@ class flow_state {
   score_type score_ = 0;
 
   std::vector<tree_node> tree_;
+  std::vector<std::int32_t> queue_;       // ranks of a block
   std::vector<std::int64_t> delta_;       // [slots] zero outside level_tree
   std::vector<std::uint32_t> seen_rank_;  // [ranks] number of the tree that reached it
   std::vector<std::uint32_t> seen_expert_;
