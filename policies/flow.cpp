@@ -16,6 +16,9 @@ constexpr std::int64_t gap_parts_large = 400;
 constexpr int large_ranks = 256;
 constexpr std::int64_t worth_parts = 500;  // what a plan from nothing has to gain on one from here
 
+constexpr int repack_slots = 4;  // per rank at most
+constexpr int repack_levels = 10;
+
 }  // namespace
 
 flow_planner::flow_planner(const flow_setting& setting)
@@ -53,6 +56,7 @@ void flow_planner::plan_layer(const varying_loads& expected, const slot_layout& 
   if (limited || homes_.local(layout, start_)) search_from(loads, start_, homes_);
   if (homes_.kept() && !found_.experts.empty()) try_other_homes(loads);
   if (purse.moves < 0) plan_afresh(loads);
+  if (!found_.experts.empty()) repack(loads);
 
   if (!std::ranges::equal(state_.experts(), found_.experts)) {
     state_.start(loads, layout, found_.experts, rules_);
@@ -116,6 +120,27 @@ void flow_planner::plan_afresh(std::span<const std::int64_t> loads) {
     deepseek_.plan_layer(loads, *layout_, afresh_);
   }
   search_from(loads, afresh_, homes);
+}
+
+/// The lowest level, by bisection, that a repacking within the purse keeps, and what the search
+/// makes of it.
+void flow_planner::repack(std::span<const std::int64_t> loads) {
+  if (layout_->slots() > repack_slots * layout_->ranks() || !homes_.local(*layout_, start_)) return;
+  const std::int64_t bound = bound_at(loads, homes_);
+  std::int64_t low = bound;
+  std::int64_t high = found_.fullest;
+  afresh_.clear();
+  for (int i = 0; i < repack_levels && high - low > high / gap_parts; ++i) {
+    const std::int64_t level = low + (high - low) / 2;
+    if (repacker_.repack({state_, start_, current_, setting_.usable_slots, homes_}, level) &&
+        search_.affordable(repacker_.slots())) {
+      afresh_.assign(repacker_.slots().begin(), repacker_.slots().end());
+      high = level;
+    } else {
+      low = level;
+    }
+  }
+  if (!afresh_.empty()) search_from(loads, afresh_, homes_);
 }
 
 /// The least that the fullest rank carries, whatever is moved where, in units of the state.

@@ -10,6 +10,7 @@
 #include "policies/balance.hpp"
 #include "policies/deepseek.hpp"
 #include "policies/flow_groups.hpp"
+#include "policies/flow_repack.hpp"
 #include "policies/flow_search.hpp"
 #include "policies/flow_shares.hpp"
 #include "policies/flow_state.hpp"
@@ -61,6 +62,7 @@ class flow_planner {
                    const group_homes& homes);
   void try_other_homes(std::span<const std::int64_t> loads);
   void plan_afresh(std::span<const std::int64_t> loads);
+  void repack(std::span<const std::int64_t> loads);
   std::int64_t bound_at(std::span<const std::int64_t> loads, const group_homes& homes) const;
   void hedge(const varying_loads& expected);
   void write(const slot_layout& layout, std::span<const std::int32_t> current,
@@ -77,6 +79,7 @@ class flow_planner {
   share_solver shares_;
   slot_aligner aligner_;
   layer_repair repair_;
+  flow_repacker repacker_;
   deepseek_planner deepseek_;
   group_homes homes_;                 // of the current placement
   std::vector<std::int32_t> start_;   // [slots] the current experts, put right

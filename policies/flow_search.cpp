@@ -12,6 +12,8 @@ constexpr int large_ranks = 256;
 constexpr std::size_t few_candidates = 16;
 constexpr std::size_t many_candidates = 192;
 constexpr std::size_t kicks = 12;
+constexpr int revisions_most = 4;  // moves taken back, of one layer
+constexpr int chain_slots = 4096;  // of layers that chains are searched for at most
 constexpr int follow_ups = 4;
 constexpr std::int64_t escape_parts = 1000;  // not worth the time for less above the target
 constexpr std::int64_t price_one = 64;
@@ -33,6 +35,7 @@ std::int64_t flow_search::improve(flow_state& state, std::span<const std::int32_
   homes_ = &homes;
   purse_ = purse;
   target_ = target;
+  revisions_ = revisions_most;
   mean_speed_ = state.uneven() ? 16 : 1;
   list_hosts(static_cast<std::size_t>(state.experts_count()));
   count_arrivals(state);
@@ -40,14 +43,48 @@ std::int64_t flow_search::improve(flow_state& state, std::span<const std::int32_
   saved_.assign(state.experts().begin(), state.experts().end());
   // Every step lowers the score; the limit is for inputs where that would take very many.
   std::int64_t steps = steps_least + steps_per_rank * state.ranks();
-  while (fullest > target_ && steps-- > 0 && (step(state) || escape(state))) {
+  while (fullest > target_ && steps-- > 0 && (step(state) || take_chain(state) || escape(state))) {
     const std::int64_t now = state.fullest();
     if (now < fullest) {
       fullest = now;
       saved_.assign(state.experts().begin(), state.experts().end());
     }
   }
+  while (purse_.moves >= 0 && fullest > target_ && state.fullest() == fullest && revise(state)) {
+    fullest = state.fullest();
+    saved_.assign(state.experts().begin(), state.experts().end());
+  }
   return fullest;
+}
+
+/// When the moves are spent: takes one back, first of those that carry least, and looks for a
+/// better one in its place.
+bool flow_search::revise(flow_state& state) {
+  revisable_.clear();
+  for (std::int32_t slot = 0; slot < layout_->slots(); ++slot) {
+    const std::int32_t arrived = state.expert(slot);
+    const std::int32_t left = origin_[slot];
+    if (arrived == left || arrived == no_expert || left == no_expert) continue;
+    const int rank = layout_->rank_of(slot);
+    if (state.replicas(arrived) > 1 && !was_on(rank, arrived) && !state.holds(rank, left) &&
+        homes_->allows(rank, left)) {
+      revisable_.push_back({state.flow(slot), slot});
+    }
+  }
+  std::sort(revisable_.begin(), revisable_.end());
+  const std::int64_t fullest = state.fullest();
+  before_ = state;
+  for (const auto& [flow, slot] : revisable_) {
+    if (revisions_ == 0) return false;
+    --revisions_;
+    state.replace(slot, origin_[slot]);
+    state.settle();
+    count_arrivals(state);
+    if (step(state) && state.fullest() < fullest) return true;
+    state = before_;
+    count_arrivals(state);
+  }
+  return false;
 }
 
 bool flow_search::affordable(std::span<const std::int32_t> experts) const {
@@ -160,7 +197,7 @@ bool flow_search::take_first(flow_state& state, std::size_t first) {
 bool flow_search::take_best(flow_state& state, std::size_t first) {
   const score_type before = state.score();
   // With one move left, only the fullest rank counts.
-  const bool final_move = purse_.moves >= 0 && purse_.moves - moves_ <= 1;
+  const bool final_move = purse_.moves >= 0 && purse_.moves - moves_ <= 2;
   const std::int64_t fullest = state.fullest();
   score_type most = 0;
   const candidate* chosen = nullptr;
@@ -187,6 +224,50 @@ bool flow_search::take_best(flow_state& state, std::size_t first) {
   }
   if (chosen != nullptr) carry_out(state, *chosen);
   return chosen != nullptr;
+}
+
+/// Where no single step helps: a chain that brings the fullest block down all the way to the
+/// target, or else a part of it. Looks at the block as the last step left it.
+bool flow_search::take_chain(flow_state& state) {
+  if (state.slots() > chain_slots || (purse_.moves >= 0 && moves_ >= purse_.moves)) return false;
+  open_.clear();
+  for (int rank = 0; rank < state.ranks(); ++rank) {
+    if (occupied_[rank] < usable_[rank]) open_.push_back(rank);
+  }
+  chain_task task{block_of_, top_, sources_, open_};
+  const std::int64_t top = state.fullest();
+  for (const std::int64_t part : {1, 4, 16, 64, 256}) {
+    task.limit = top - (top - target_) / part;
+    if (task.limit < top && make_chain(state, chains_.find(state, *homes_, task))) return true;
+  }
+  return false;
+}
+
+/// Makes the chain if it is within the purse and helps.
+bool flow_search::make_chain(flow_state& state, std::span<const assignment> chain) {
+  if (chain.empty()) return false;
+  std::int64_t moves = 0;
+  for (const assignment& next : chain) {
+    if (next.expert == no_expert) continue;
+    const int rank = layout_->rank_of(next.slot);
+    const int more = arrivals(state, next.expert, next.slot);
+    moves += more;
+    if (!purse_.rank_left.empty() && more > 0 &&
+        rank_moves_[rank] + more > purse_.rank_left[rank]) {
+      return false;
+    }
+  }
+  if (purse_.moves >= 0 && moves > 0 && moves_ + moves > purse_.moves) return false;
+  const score_type before = state.score();
+  before_ = state;
+  for (const assignment& next : chain) state.replace(next.slot, next.expert);
+  state.settle();
+  if (state.score() < before) {
+    count_arrivals(state);
+    return true;
+  }
+  state = before_;
+  return false;
 }
 
 /// Where no single step helps: makes one that costs least and sees whether the steps after it make

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "policies/flow_chains.hpp"
 #include "policies/flow_groups.hpp"
 #include "policies/flow_state.hpp"
 #include "topology/cluster_map.hpp"
@@ -68,6 +69,9 @@ class flow_search {
   void note_arrival(const flow_state& state, std::int32_t expert, std::int32_t slot, int times);
   bool take_first(flow_state& state, std::size_t first);
   bool take_best(flow_state& state, std::size_t first);
+  bool revise(flow_state& state);
+  bool take_chain(flow_state& state);
+  bool make_chain(flow_state& state, std::span<const assignment> chain);
   bool escape(flow_state& state);
   void label_blocks(flow_state& state);
   std::int64_t coarse(const flow_state& state, std::int64_t load) const;
@@ -103,6 +107,8 @@ class flow_search {
   const group_homes* homes_ = nullptr;
   flow_purse purse_;
   std::int64_t target_ = 0;
+  int revisions_ = 0;
+  std::vector<std::pair<std::int64_t, std::int32_t>> revisable_;  // load and slot
   std::int64_t moves_ = 0;
   std::vector<std::int64_t> rank_moves_;
   std::vector<std::int32_t> occupied_;
@@ -120,6 +126,8 @@ class flow_search {
   std::size_t limit_ = 0;
   std::vector<outcome> losing_;  // candidates of the last step that did not help
   flow_state before_;            // an escape
+  chain_finder chains_;
+  std::vector<std::int32_t> open_;  // ranks with a free usable slot
   std::vector<std::int32_t> saved_;
 };
 
