@@ -21,14 +21,18 @@ enum class exit_code : int {
 
 exit_code exit_code_of(ballast_status status);
 
-/// Ends the job with one line of text.
+/// Ends the job with one line of text. `alone`: the other ranks do not know of it and may be
+/// waiting for this one.
 class job_error : public std::runtime_error {
  public:
-  job_error(exit_code code, const std::string& text) : std::runtime_error(text), code_(code) {}
+  job_error(exit_code code, const std::string& text, bool alone = false)
+      : std::runtime_error(text), code_(code), alone_(alone) {}
   exit_code code() const { return code_; }
+  bool alone() const { return alone_; }
 
  private:
   exit_code code_;
+  bool alone_;
 };
 
 /// Throws job_error with the library's text when the status is not BALLAST_OK.

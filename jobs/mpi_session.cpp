@@ -47,8 +47,8 @@ int run_mpi_job(const std::function<exit_code(const mpi_session&)>& job) {
     return static_cast<int>(job(mpi));
   } catch (...) {
     const job_error failure = current_job_error();
-    const bool shared =
-        failure.code() != exit_code::temporary && failure.code() != exit_code::internal;
+    const bool shared = !failure.alone() && failure.code() != exit_code::temporary &&
+                        failure.code() != exit_code::internal;
     if (mpi.rank() == 0 || !shared) fmt::print(stderr, "ballast: {}\n", failure.what());
     if (!shared) MPI_Abort(mpi.comm(), static_cast<int>(failure.code()));
     return static_cast<int>(failure.code());
