@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "jobs/bench/bench.hpp"
+#include "jobs/bench/device_benches.hpp"
 #include "jobs/bench/moving_model.hpp"
 #include "jobs/bench/ring.hpp"
 #include "jobs/bench/samples.hpp"
@@ -13,30 +14,6 @@
 
 namespace ballast {
 namespace {
-
-struct exchange_bench_options {
-  bench_output output;
-  std::vector<std::int64_t> expert_kib = {64, 1024, 4096, 16384};
-  std::vector<std::string> ways = {"auto"};
-  std::vector<std::string> verifies = {"full", "off"};
-  std::int32_t experts = 16;
-  std::int64_t weights_mib = 192;
-  std::int32_t layers_max = 64;
-  std::int32_t tensors = 1;
-  std::int32_t epochs = 20;
-  std::int32_t staging_experts = 2;
-  std::int32_t receives_per_batch = 4;
-  std::int32_t lag = 2;
-  std::int64_t bytes_per_step = 0;
-};
-
-// By their numbers in ballast.h.
-const std::vector<std::string> way_names = {"auto", "vacate", "spare", "staged"};
-const std::vector<std::string> verify_names = {"full", "sample", "off"};
-
-std::int32_t index_of(const std::string& name, const std::vector<std::string>& names) {
-  return static_cast<std::int32_t>(std::ranges::find(names, name) - names.begin());
-}
 
 struct exchange_case {
   std::int64_t expert_kib;
@@ -94,8 +71,11 @@ moving_model_shape shape_of(const exchange_bench_options& options, const exchang
   shape.spare_rows = which.way == "spare" ? options.receives_per_batch : 0;
   shape.tensor_bytes = split(which.expert_kib << 10, options.tensors);
   const std::int64_t rows = (options.experts * 3 / 2 + ranks - 1) / ranks + shape.spare_rows;
-  shape.layers = static_cast<std::int32_t>(std::clamp<std::int64_t>(
-      (options.weights_mib << 10) / (rows * which.expert_kib), 1, options.layers_max));
+  shape.layers =
+      options.layers > 0
+          ? options.layers
+          : static_cast<std::int32_t>(std::clamp<std::int64_t>(
+                (options.weights_mib << 10) / (rows * which.expert_kib), 1, options.layers_max));
   return shape;
 }
 
@@ -172,6 +152,7 @@ exit_code run_exchange_bench(const mpi_session& mpi, const exchange_bench_option
   if (mpi.size() < 2)
     throw job_error(exit_code::usage,
                     "bench exchange needs 2 ranks or more: mpirun -np 2 ballast bench exchange");
+  if (options.backend == "cuda") return run_device_exchange_bench(mpi, options);
   bench_table table("exchange", options.output, mpi.rank() == 0, columns());
   table.parameter("experts", options.experts);
   table.parameter("tensors", options.tensors);
@@ -200,16 +181,59 @@ exit_code run_exchange_bench(const mpi_session& mpi, const exchange_bench_option
   return code;
 }
 
+// 0 where the command line said nothing.
+void settle(exchange_bench_options& o) {
+  const bool host = o.backend == "host";
+  const auto settle_one = [&](auto& value, std::int64_t on_host, std::int64_t on_gpu) {
+    if (value == 0)
+      value = static_cast<std::remove_reference_t<decltype(value)>>(host ? on_host : on_gpu);
+  };
+  settle_one(o.weights_mib, 192, 16384);
+  settle_one(o.layers_max, 64, 256);
+  settle_one(o.epochs, 20, 9);
+  settle_one(o.receives_per_batch, 4, 16);
+  if (!o.expert_kib.empty()) return;
+  if (host) {
+    o.expert_kib = {64, 1024, 4096, 16384};
+  } else if (o.model.empty()) {
+    o.model = "deepseek-v3-fp8";
+    o.expert_kib = {4096, 1024};
+  }
+}
+
 }  // namespace
+
+std::int32_t index_of(const std::string& name, const std::vector<std::string>& names) {
+  return static_cast<std::int32_t>(std::ranges::find(names, name) - names.begin());
+}
 
 void add_exchange_bench(CLI::App& bench, command_body& run) {
   auto o = std::make_shared<exchange_bench_options>();
   CLI::App* exchange = bench.add_subcommand(
       "exchange",
-      "Bandwidth of moving experts while stepping, beside a bare MPI ring; 2 ranks or more.");
+      "Bandwidth of moving experts while stepping, beside bare transfers; 2 ranks or more.");
+  exchange->add_option("--backend", o->backend, "host, cuda")
+      ->check(CLI::IsMember({"host", "cuda"}))
+      ->capture_default_str();
   exchange->add_option("--expert-kib", o->expert_kib, "Sizes of an expert, with commas between")
       ->delimiter(',')
       ->check(CLI::Range(1, 1 << 20));
+  exchange->add_option("--model", o->model,
+                       "A model whose experts' size is one more; cuda [deepseek-v3-fp8]");
+  exchange
+      ->add_option("--transport", o->transports, "copy, nccl, with a comma between; cuda [copy]")
+      ->delimiter(',')
+      ->check(CLI::IsMember({"copy", "nccl"}));
+  exchange
+      ->add_option("--hash-ctas", o->hash_ctas,
+                   "CTAs that check what arrived, with commas between; cuda [1,2,4,8]")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 1024));
+  exchange
+      ->add_option("--nccl-ctas", o->nccl_ctas,
+                   "CTAs of the transport nccl, with commas between; cuda [2]")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 64));
   exchange->add_option("--way", o->ways, "Ways, with commas between: auto, vacate, spare, staged")
       ->delimiter(',')
       ->check(CLI::IsMember(way_names));
@@ -221,25 +245,26 @@ void add_exchange_bench(CLI::App& bench, command_body& run) {
   exchange->add_option("--experts", o->experts, "Experts per layer, even")
       ->check(CLI::Range(2, 4096))
       ->capture_default_str();
+  exchange->add_option("--layers", o->layers, "Layers, instead of as many as the weights hold")
+      ->check(CLI::Range(1, 4096));
   exchange
-      ->add_option("--weights-mib", o->weights_mib, "Weights of a rank, which decides the layers")
-      ->check(CLI::Range(1, 1 << 20))
-      ->capture_default_str();
-  exchange->add_option("--layers-max", o->layers_max, "Layers, at most")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
-  exchange->add_option("--tensors", o->tensors, "Tensors of an expert, a message each")
+      ->add_option("--weights-mib", o->weights_mib,
+                   "Weights of a rank, which decides the layers [host 192, cuda 16384]")
+      ->check(CLI::Range(1, 1 << 20));
+  exchange->add_option("--layers-max", o->layers_max, "Layers, at most [host 64, cuda 256]")
+      ->check(CLI::Range(1, 4096));
+  exchange->add_option("--tensors", o->tensors, "Tensors of an expert, a message each; host")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  exchange->add_option("--epochs", o->epochs, "Epochs that are timed")
-      ->check(CLI::Range(1, 100000))
-      ->capture_default_str();
+  exchange->add_option("--epochs", o->epochs, "Epochs that are timed [host 20, cuda 9]")
+      ->check(CLI::Range(1, 100000));
   exchange->add_option("--staging-experts", o->staging_experts, "As in ballast_config")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  exchange->add_option("--receives-per-batch", o->receives_per_batch, "As in ballast_config")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  exchange
+      ->add_option("--receives-per-batch", o->receives_per_batch,
+                   "As in ballast_config [host 4, cuda 16]")
+      ->check(CLI::Range(1, 4096));
   exchange->add_option("--lag", o->lag, "As in ballast_config: consensus_lag")
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
@@ -249,11 +274,14 @@ void add_exchange_bench(CLI::App& bench, command_body& run) {
   add_output_options(*exchange, o->output);
   exchange->footer(
       "#wrong counts wrong bytes in the rows that serve after the last epoch and in the rows of "
-      "the ring, and epochs that did not commit.\n"
-      "Example:\n  mpirun -np 2 ballast bench exchange --expert-kib 4096 --verify full,off --json "
-      "exchange.json");
+      "the bare transfers, and epochs that did not commit; with cuda words of 8 bytes, and ranks "
+      "that are not reached by the transport asked for.\n"
+      "Examples:\n  mpirun -np 2 ballast bench exchange --expert-kib 4096 --verify full,off --json "
+      "exchange.json\n"
+      "  mpirun -np 2 ballast bench exchange --backend cuda --transport copy,nccl --hash-ctas 2");
   exchange->callback([&run, o] {
     run = [o] {
+      settle(*o);
       return run_mpi_job([&](const mpi_session& mpi) { return run_exchange_bench(mpi, *o); });
     };
   });

@@ -10,6 +10,16 @@ namespace {
 // steps.
 constexpr std::int64_t interval = 1 << 18;
 
+replay_weights allocate(const mpi_session& mpi, const replay_shape& shape) {
+  std::optional<replay_weights> weights;
+  together(mpi, [&] {
+    weights.emplace(shape.layers, shape.rows_per_rank, shape.tensor_bytes, weight_content::bytes);
+  });
+  return std::move(*weights);
+}
+
+}  // namespace
+
 replay_shape to_replay_shape(const moving_model_shape& shape, int ranks) {
   replay_shape r;
   r.layers = shape.layers;
@@ -22,39 +32,38 @@ replay_shape to_replay_shape(const moving_model_shape& shape, int ranks) {
   return r;
 }
 
-replay_weights allocate(const mpi_session& mpi, const replay_shape& shape) {
-  std::optional<replay_weights> weights;
-  together(mpi, [&] {
-    weights.emplace(shape.layers, shape.rows_per_rank, shape.tensor_bytes, weight_content::bytes);
-  });
-  return std::move(*weights);
+void set_moving(ballast_config& config, const replay_shape& shape, std::int64_t interval) {
+  config.layers = shape.layers;
+  config.experts = shape.experts;
+  config.slots_per_rank = shape.slots_per_rank;
+  config.spare_rows = shape.rows_per_rank - shape.slots_per_rank;
+  config.policy = "deepseek-global";
+  config.interval = interval;
+  config.gain_min_permille = 0;
 }
 
-}  // namespace
+// Loads rise within the hot half: the single replicas that meet them are out of balance, two
+// replicas each are not.
+std::vector<std::int64_t> loads_of_window(std::int32_t experts, int window) {
+  const std::int32_t half = experts / 2;
+  const std::int32_t first_hot = window % 2 == 0 ? half : 0;
+  std::vector<std::int64_t> loads(static_cast<std::size_t>(experts), 1000);
+  for (std::int32_t k = 0; k < half; ++k) loads[first_hot + k] = 2000 + 2000 * k / half;
+  return loads;
+}
 
 moving_model::moving_model(const mpi_session& mpi, const moving_model_shape& shape,
                            ballast_config config)
     : mpi_(mpi), shape_(to_replay_shape(shape, mpi.size())), weights_(allocate(mpi, shape_)) {
-  config.layers = shape_.layers;
-  config.experts = shape_.experts;
-  config.slots_per_rank = shape_.slots_per_rank;
-  config.spare_rows = shape.spare_rows;
-  config.policy = "deepseek-global";
-  config.interval = interval;
-  config.gain_min_permille = 0;
+  set_moving(config, shape_, interval);
   ballast_context* context = nullptr;
   check(ballast_create(&config, mpi.comm(), &context));
   context_.reset(context);
   load_and_start(mpi, context, shape_, weights_);
 }
 
-// Loads rise within the hot half: the single replicas that meet them are out of balance, two
-// replicas each are not.
 void moving_model::record_other_half() {
-  const std::int32_t half = shape_.experts / 2;
-  const std::int32_t first_hot = windows_++ % 2 == 0 ? half : 0;
-  std::vector<std::int64_t> loads(static_cast<std::size_t>(shape_.experts), 1000);
-  for (std::int32_t k = 0; k < half; ++k) loads[first_hot + k] = 2000 + 2000 * k / half;
+  const std::vector<std::int64_t> loads = loads_of_window(shape_.experts, windows_++);
   for (std::int32_t layer = 0; layer < shape_.layers; ++layer)
     check(ballast_record_counts(context_.get(), layer, loads.data()));
 }

@@ -18,6 +18,15 @@ struct moving_model_shape {
   std::vector<std::size_t> tensor_bytes;  ///< of one expert
 };
 
+/// The slots that `ranks` ranks need for it, and what an expert weighs.
+replay_shape to_replay_shape(const moving_model_shape& shape, int ranks);
+
+/// Shape, policy and thresholds of the configuration; epochs every `interval` steps.
+void set_moving(ballast_config& config, const replay_shape& shape, std::int64_t interval);
+
+/// [experts] tokens of one layer in the window-th window.
+std::vector<std::int64_t> loads_of_window(std::int32_t experts, int window);
+
 class moving_model {
  public:
   /// Collective. `config`: what differs from the defaults; shape, policy, interval and thresholds

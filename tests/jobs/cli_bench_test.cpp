@@ -2,6 +2,7 @@
 // contract says.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -127,6 +128,19 @@ TEST(cli_bench, record_and_route_are_right) {
     EXPECT_TRUE(route.everywhere(ranks, 0)) << route.text();
     EXPECT_EQ(rows_of(route, "route").size(), 10u);
   }
+}
+
+TEST(cli_bench, without_a_gpu_one_line_says_so_on_all_ranks) {
+  setenv("CUDA_VISIBLE_DEVICES", "", 1);  // hides those there are
+  for (const arguments& args :
+       {arguments{"bench", "exchange", "--backend", "cuda"},
+        {"bench", "exchange", "--backend", "cuda", "--transport", "nccl"}}) {
+    const ending end = run(2, args);
+    EXPECT_TRUE(end.everywhere(2, 71)) << end.text();
+    ASSERT_EQ(end.complaints().size(), 1u) << end.text();
+    EXPECT_NE(end.complaints()[0].find("--backend cuda: "), std::string::npos) << end.text();
+  }
+  unsetenv("CUDA_VISIBLE_DEVICES");
 }
 
 TEST(cli_bench, unknown_names_are_named) {
