@@ -12,6 +12,8 @@ namespace {
 
 __extension__ typedef unsigned __int128 uint128;
 
+// Each round lightens the fullest ranks; it takes far fewer than this.
+constexpr std::size_t rounds_per_expert = 4;
 constexpr int fraction_bits = 62;
 constexpr std::uint64_t fraction_one = std::uint64_t{1} << fraction_bits;
 
@@ -89,7 +91,8 @@ std::int64_t whole_server::serve(std::span<const std::int64_t> activations,
     serving_[expert] = best;
     load_[layout.rank_of(best)] += activations[expert];
   }
-  while (relieve(std::ranges::max(load_))) {
+  for (std::size_t round = 0; round < rounds_per_expert * order_.size(); ++round) {
+    if (!relieve(std::ranges::max(load_))) break;
   }
   std::ranges::fill(share_of_slot, 0);
   for (const std::int32_t slot : serving_) share_of_slot[slot] = share_one;
