@@ -87,8 +87,9 @@ void flow_planner::search_from(std::span<const std::int64_t> loads,
   const std::int64_t parts = layout_->ranks() > large_ranks ? gap_parts_large : gap_parts;
   const std::int64_t fullest =
       search_.improve(state_, current_, homes, purse_, bound + bound / parts);
+  const std::int64_t worth = setting_.cold_start ? 0 : fullest / worth_parts;
   if (!found_.experts.empty() &&
-      (fullest + fullest / worth_parts >= found_.fullest || !search_.affordable(search_.best()))) {
+      (fullest + worth >= found_.fullest || !search_.affordable(search_.best()))) {
     return;
   }
   found_.experts.assign(search_.best().begin(), search_.best().end());
@@ -112,7 +113,8 @@ void flow_planner::plan_afresh(std::span<const std::int64_t> loads) {
   group_homes homes = homes_;
   homes.choose(loads);
   const std::int64_t bound = bound_at(loads, homes);
-  if (!found_.experts.empty() && found_.fullest <= bound + bound / worth_parts) return;
+  const std::int64_t worth = setting_.cold_start ? 0 : bound / worth_parts;
+  if (!found_.experts.empty() && found_.fullest <= bound + worth) return;
   afresh_.resize(current_.size());
   if (homes.kept()) {
     homes.place(loads, *layout_, afresh_);

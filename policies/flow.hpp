@@ -28,6 +28,7 @@ struct flow_setting {
   group_shape homes;
   int experts = 1;
   bool equal_shares = false;
+  bool cold_start = false;
 };
 
 /// Plans one layer after another and keeps its scratch memory between them.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "policies/limits.hpp"
+
 namespace ballast {
 
 namespace {
@@ -89,15 +91,17 @@ bool flow_search::revise(flow_state& state) {
 
 bool flow_search::affordable(std::span<const std::int32_t> experts) const {
   std::int64_t moves = 0;
-  for (int rank = 0; rank < layout_->ranks(); ++rank) {
-    std::int64_t arrivals = 0;
-    for (std::int32_t slot = layout_->first(rank); slot < layout_->first(rank + 1); ++slot) {
-      if (experts[slot] != no_expert && !was_on(rank, experts[slot])) ++arrivals;
-    }
-    if (!purse_.rank_left.empty() && arrivals > purse_.rank_left[rank]) return false;
-    moves += arrivals;
+  std::vector<std::int64_t> spent(purse_.rank_left.size(), 0);
+  for (std::int32_t slot = 0; slot < layout_->slots(); ++slot) {
+    const int rank = layout_->rank_of(slot);
+    if (experts[slot] == no_expert || was_on(rank, experts[slot])) continue;
+    ++moves;
+    if (spent.empty()) continue;
+    ++spent[rank];
+    ++spent[link_index(experts[slot], rank)];
   }
-  return purse_.moves < 0 || moves <= purse_.moves;
+  return (purse_.moves < 0 || moves <= purse_.moves) &&
+         std::ranges::equal(spent, purse_.rank_left, std::ranges::less_equal());
 }
 
 void flow_search::list_hosts(std::size_t experts) {
@@ -111,13 +115,15 @@ void flow_search::list_hosts(std::size_t experts) {
 void flow_search::count_arrivals(const flow_state& state) {
   const slot_layout& layout = state.layout();
   moves_ = 0;
-  rank_moves_.assign(static_cast<std::size_t>(layout.ranks()), 0);
-  occupied_.assign(rank_moves_.size(), 0);
+  rank_moves_.assign(static_cast<std::size_t>(layout.ranks()) + link_class_count, 0);
+  occupied_.assign(static_cast<std::size_t>(layout.ranks()), 0);
   for (int rank = 0; rank < layout.ranks(); ++rank) {
     for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
       if (state.expert(slot) == no_expert) continue;
       ++occupied_[rank];
-      if (!was_on(rank, state.expert(slot))) ++rank_moves_[rank];
+      if (was_on(rank, state.expert(slot))) continue;
+      ++rank_moves_[rank];
+      if (!purse_.rank_left.empty()) ++rank_moves_[link_index(state.expert(slot), rank)];
     }
     moves_ += rank_moves_[rank];
   }
@@ -170,6 +176,12 @@ void flow_search::note_arrival(const flow_state& state, std::int32_t expert, std
   moves_ += more;
   rank_moves_[rank] += more;
   occupied_[rank] += state.expert(slot) == no_expert ? times : 0;
+  if (purse_.rank_left.empty()) return;
+  link_changes links{};
+  add_links(state, expert, slot, links);
+  for (std::size_t link = 0; link < links.size(); ++link) {
+    rank_moves_[occupied_.size() + link] += links[link] * times;
+  }
 }
 
 /// Makes the first of the candidates from the `first` on that helps. Where ranks are so many that a
@@ -247,16 +259,16 @@ bool flow_search::take_chain(flow_state& state) {
 bool flow_search::make_chain(flow_state& state, std::span<const assignment> chain) {
   if (chain.empty()) return false;
   std::int64_t moves = 0;
+  link_changes links{};
   for (const assignment& next : chain) {
     if (next.expert == no_expert) continue;
-    const int rank = layout_->rank_of(next.slot);
     const int more = arrivals(state, next.expert, next.slot);
     moves += more;
-    if (!purse_.rank_left.empty() && more > 0 &&
-        rank_moves_[rank] + more > purse_.rank_left[rank]) {
-      return false;
-    }
+    if (purse_.rank_left.empty()) continue;
+    if (!fits(more, static_cast<std::size_t>(layout_->rank_of(next.slot)))) return false;
+    add_links(state, next.expert, next.slot, links);
   }
+  if (!purse_.rank_left.empty() && !links_fit(links)) return false;
   if (purse_.moves >= 0 && moves > 0 && moves_ + moves > purse_.moves) return false;
   const score_type before = state.score();
   before_ = state;
@@ -324,8 +336,37 @@ bool flow_search::within_purse(const flow_state& state, const candidate& next) c
   if (purse_.rank_left.empty()) return true;
   const int to = state.layout().rank_of(next.to);
   const int from = state.layout().rank_of(next.from);
-  return (there <= 0 || rank_moves_[to] + there <= purse_.rank_left[to]) &&
-         (back <= 0 || rank_moves_[from] + back <= purse_.rank_left[from]);
+  if (!fits(there, static_cast<std::size_t>(to)) || !fits(back, static_cast<std::size_t>(from))) {
+    return false;
+  }
+  link_changes links{};
+  add_links(state, state.expert(next.from), next.to, links);
+  if (next.swaps) add_links(state, state.expert(next.to), next.from, links);
+  return links_fit(links);
+}
+
+/// By how much the arrivals over links of each class change.
+void flow_search::add_links(const flow_state& state, std::int32_t expert, std::int32_t slot,
+                            link_changes& links) const {
+  const int rank = state.layout().rank_of(slot);
+  const std::int32_t leaving = state.expert(slot);
+  const auto ranks = static_cast<std::size_t>(state.ranks());
+  if (!was_on(rank, expert)) ++links[link_index(expert, rank) - ranks];
+  if (leaving != no_expert && !was_on(rank, leaving)) --links[link_index(leaving, rank) - ranks];
+}
+
+bool flow_search::links_fit(const link_changes& links) const {
+  const std::size_t ranks = occupied_.size();
+  for (std::size_t link = 0; link < links.size(); ++link) {
+    if (!fits(links[link], ranks + link)) return false;
+  }
+  return true;
+}
+
+/// Where rank_left counts the link over which the rank gets the expert.
+std::size_t flow_search::link_index(std::int32_t expert, int rank) const {
+  return occupied_.size() +
+         static_cast<std::size_t>(nearest_link(cluster_, hosts_before_[expert], rank));
 }
 
 /// Of all that arrives; what takes back earlier arrivals costs little.

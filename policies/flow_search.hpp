@@ -2,6 +2,7 @@
 // The moves that even out a layer, one after another: each gives an expert of the fullest ranks a
 // replica elsewhere, or swaps it with a lighter one.
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -55,6 +56,8 @@ class flow_search {
     bool swaps = false;
   };
 
+  using link_changes = std::array<std::int64_t, link_class_count>;
+
   struct outcome {
     score_type gain = 0;
     candidate change;
@@ -90,6 +93,13 @@ class flow_search {
   void estimate_swaps(const flow_state& state);
   void offer(const flow_state& state, const candidate& next);
   int arrivals(const flow_state& state, std::int32_t expert, std::int32_t slot) const;
+  bool fits(std::int64_t more, std::size_t of) const {
+    return more <= 0 || rank_moves_[of] + more <= purse_.rank_left[of];
+  }
+  std::size_t link_index(std::int32_t expert, int rank) const;
+  void add_links(const flow_state& state, std::int32_t expert, std::int32_t slot,
+                 link_changes& links) const;
+  bool links_fit(const link_changes& links) const;
   bool within_purse(const flow_state& state, const candidate& next) const;
   std::int64_t price(const flow_state& state, const candidate& next) const;
   std::int64_t link_price(std::int32_t expert, int rank) const;
@@ -110,7 +120,7 @@ class flow_search {
   int revisions_ = 0;
   std::vector<std::pair<std::int64_t, std::int32_t>> revisable_;  // load and slot
   std::int64_t moves_ = 0;
-  std::vector<std::int64_t> rank_moves_;
+  std::vector<std::int64_t> rank_moves_;  // as rank_left counts
   std::vector<std::int32_t> occupied_;
   std::int64_t dearest_ = 1;
   std::int64_t mean_speed_ = 1;  // as rough_speed counts

@@ -1,6 +1,7 @@
 #include "policies/limits.hpp"
 
 #include <algorithm>
+#include <limits>
 
 #include "policies/balance.hpp"
 #include "policies/repair.hpp"
@@ -81,20 +82,68 @@ void apply_limits(const plan_request& request, const planning_task& task, plan& 
       keep_layer(request, task, static_cast<int>(layer), decided);
     }
   }
-  if (request.limits.max_bytes_per_rank < 0 || request.expert_bytes == 0) return;
-  const std::int64_t budget = request.limits.max_bytes_per_rank / request.expert_bytes;  // experts
-  const slot_layout& layout = decided.target.layout();
-  arrival_counter arrivals(decided.target.experts());
-  std::vector<std::int64_t> spent(static_cast<std::size_t>(layout.ranks()), 0);
+  const std::vector<std::int64_t> purse = purse_of(request);
+  const std::int64_t most = request.limits.max_moves_total;
+  if (purse.empty() && most < 0) return;
+  std::vector<std::int64_t> spent(purse.size(), 0);
+  std::int64_t moves = 0;
   for (const std::int32_t layer : moving_layers(decided)) {
     std::vector<std::int64_t> with_layer = spent;
-    arrivals.count(layout, request.current->experts_of(layer), decided.target.experts_of(layer),
-                   with_layer);
-    if (*std::max_element(with_layer.begin(), with_layer.end()) > budget) {
-      keep_layer(request, task, layer, decided);
-    } else {
-      spent.swap(with_layer);
+    if (!purse.empty()) {
+      add_spent(request, request.current->experts_of(layer), decided.target.experts_of(layer),
+                with_layer);
     }
+    const bool fits = std::ranges::equal(with_layer, purse, std::ranges::less_equal()) &&
+                      (most < 0 || moves + decided.layers[layer].moves <= most);
+    if (!fits) keep_layer(request, task, layer, decided);
+    if (!fits) continue;
+    spent.swap(with_layer);
+    moves += decided.layers[layer].moves;
+  }
+}
+
+std::vector<std::int64_t> purse_of(const plan_request& request) {
+  constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
+  const plan_limits& limits = request.limits;
+  if (request.expert_bytes == 0) return {};
+  bool limited = limits.max_bytes_per_rank >= 0;
+  std::vector<std::int64_t> purse(static_cast<std::size_t>(request.current->layout().ranks()),
+                                  limited ? limits.max_bytes_per_rank / request.expert_bytes : any);
+  for (const std::int64_t bytes : limits.max_bytes_per_link) {
+    purse.push_back(bytes >= 0 ? bytes / request.expert_bytes : any);
+    limited = limited || bytes >= 0;
+  }
+  return limited ? purse : std::vector<std::int64_t>();
+}
+
+link_class nearest_link(const cluster_map& cluster, std::span<const std::int32_t> hosts, int rank) {
+  link_class nearest = link_class::remote;
+  for (const std::int32_t host : hosts) {
+    const rank_place& from = cluster.ranks[host];
+    const rank_place& to = cluster.ranks[rank];
+    const link_class link = from.island == to.island ? link_class::island
+                            : from.node == to.node   ? link_class::node
+                                                     : link_class::remote;
+    nearest = std::min(nearest, link);
+  }
+  return nearest;
+}
+
+void add_spent(const plan_request& request, std::span<const std::int32_t> current,
+               std::span<const std::int32_t> target, std::span<std::int64_t> spent) {
+  const slot_layout& layout = request.current->layout();
+  std::vector<std::vector<std::int32_t>> hosts(
+      static_cast<std::size_t>(request.current->experts()));
+  for (int slot = 0; slot < layout.slots(); ++slot) {
+    if (current[slot] != no_expert) hosts[current[slot]].push_back(layout.rank_of(slot));
+  }
+  for (int slot = 0; slot < layout.slots(); ++slot) {
+    if (target[slot] == no_expert) continue;
+    const auto& before = hosts[target[slot]];
+    const int rank = layout.rank_of(slot);
+    if (std::ranges::find(before, rank) != before.end()) continue;
+    ++spent[rank];
+    ++spent[layout.ranks() + static_cast<int>(nearest_link(*request.cluster, before, rank))];
   }
 }
 

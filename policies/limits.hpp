@@ -11,6 +11,18 @@
 
 namespace ballast {
 
+/// What plans of layers may still spend of an epoch's limits, in experts: [ranks] that each rank
+/// may receive, then [link classes] that may come over links of each class. Empty: no such limits.
+std::vector<std::int64_t> purse_of(const plan_request& request);
+
+/// The class of link over which a rank gets an expert: from the nearest rank that has it, `remote`
+/// if none has. `hosts`: ranks.
+link_class nearest_link(const cluster_map& cluster, std::span<const std::int32_t> hosts, int rank);
+
+/// Adds what one layer's target takes of such a purse to `spent`.
+void add_spent(const plan_request& request, std::span<const std::int32_t> current,
+               std::span<const std::int32_t> target, std::span<std::int64_t> spent);
+
 /// Slots of one layer that receive an expert their rank does not hold now, counted per rank.
 class arrival_counter {
  public:
@@ -32,7 +44,8 @@ std::vector<std::int32_t> moving_layers(const plan& decided);
 
 /// Puts layers of `decided` back to the current placement: those with more than max_moves_per_layer
 /// moves, then, taking the others by benefit (max_before - max_after descending, then layer), those
-/// with which a rank would receive more than max_bytes_per_rank.
+/// with which max_moves_total, or for a rank or class of link the limit of bytes, would be
+/// exceeded.
 void apply_limits(const plan_request& request, const planning_task& task, plan& decided);
 
 /// Puts one layer back: experts and shares as they are now, no moves, max_after = max_before. If

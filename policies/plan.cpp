@@ -7,6 +7,7 @@
 
 #include "policies/activations.hpp"
 #include "policies/align.hpp"
+#include "policies/allot.hpp"
 #include "policies/balance.hpp"
 #include "policies/digest.hpp"
 #include "policies/flow.hpp"
@@ -41,6 +42,13 @@ bool is_limited(const plan_limits& limits) {
          std::ranges::any_of(limits.max_bytes_per_link, [](auto bytes) { return bytes >= 0; });
 }
 
+/// The most that any layer may make; -1: any number.
+std::int64_t moves_of_one_layer(const plan_limits& limits) {
+  if (limits.max_moves_per_layer < 0) return limits.max_moves_total;
+  return limits.max_moves_total < 0 ? limits.max_moves_per_layer
+                                    : std::min(limits.max_moves_per_layer, limits.max_moves_total);
+}
+
 /// Plans layers, one after another, straight into the target; one per thread.
 class layer_planner {
  public:
@@ -53,13 +61,13 @@ class layer_planner {
         arrivals_(request.current->experts()) {
     if (task.kind == policy_kind::flow) {
       flow_.emplace(flow_setting{*request.cluster, task.usable_slots, task.speeds, task.homes,
-                                 request.current->experts(), request.equal_shares});
+                                 request.current->experts(), request.equal_shares,
+                                 request.cold_start});
     }
   }
 
-  /// `rank_left`: [ranks] experts that each rank may still receive, empty if any number; only
-  /// `flow` plans by it.
-  void plan_layer(int layer, std::span<const std::int64_t> rank_left) {
+  /// Only `flow` plans within the purse.
+  void plan_layer(int layer, const flow_purse& purse) {
     const placement& current = *request_.current;
     const auto loads = loads_of(request_, layer);
     layer_outcome& outcome = decided_.layers[layer];
@@ -76,7 +84,7 @@ class layer_planner {
     const auto shares = decided_.target.shares_of(layer);
     if (task_.kind == policy_kind::flow) {
       flow_->plan_layer(expected_of(request_, layer), current.layout(), current.experts_of(layer),
-                        {request_.limits.max_moves_per_layer, rank_left}, experts, shares);
+                        purse, experts, shares);
     } else {
       policy_->plan_layer({request_, layer}, experts);
       if (!request_.compatible) align(layer);
@@ -163,34 +171,75 @@ class layer_planner {
   std::vector<std::int32_t> equal_;
 };
 
-/// [ranks] experts that a rank may receive in one epoch; empty: any number.
-std::vector<std::int64_t> rank_budget(const plan_request& request) {
-  if (request.limits.max_bytes_per_rank < 0 || request.expert_bytes == 0) return {};
-  return std::vector<std::int64_t>(static_cast<std::size_t>(request.current->layout().ranks()),
-                                   request.limits.max_bytes_per_rank / request.expert_bytes);
-}
-
-/// Each layer was planned as if it had the ranks' budget for itself. The layers that gain most keep
-/// their plan; one that finds too little left is planned again with what is left.
-void divide_rank_budget(const plan_request& request, const planning_task& task,
-                        std::vector<std::int64_t> left, plan& decided) {
+/// Each layer was planned as if it had the purse for itself. The layers that gain most keep their
+/// plan; one that finds too little left is planned again with what is left.
+void divide_purse(const plan_request& request, const planning_task& task,
+                  std::vector<std::int64_t> left, plan& decided) {
   layer_planner planner(request, task, decided);
-  arrival_counter arrivals(request.current->experts());
   std::vector<std::int64_t> needed(left.size());
   const auto needs = [&](std::int32_t layer) {
     std::fill(needed.begin(), needed.end(), 0);
-    arrivals.count(request.current->layout(), request.current->experts_of(layer),
-                   decided.target.experts_of(layer), needed);
+    add_spent(request, request.current->experts_of(layer), decided.target.experts_of(layer),
+              needed);
   };
   for (const std::int32_t layer : moving_layers(decided)) {
     needs(layer);
     if (!std::ranges::equal(needed, left, std::ranges::less_equal())) {
-      planner.plan_layer(layer, left);
+      const std::int64_t moves = request.limits.max_moves_total >= 0
+                                     ? decided.layers[layer].moves
+                                     : request.limits.max_moves_per_layer;
+      planner.plan_layer(layer, {moves, left});
       needs(layer);
       // What had to be put right may be more than is left; apply_limits keeps such a layer.
       if (!std::ranges::equal(needed, left, std::ranges::less_equal())) continue;
     }
-    for (std::size_t rank = 0; rank < left.size(); ++rank) left[rank] -= needed[rank];
+    for (std::size_t i = 0; i < left.size(); ++i) left[i] -= needed[i];
+  }
+}
+
+/// One plan of one layer.
+struct layer_plan {
+  std::vector<std::int32_t> experts, shares;  // [slots]
+  layer_outcome outcome;
+};
+
+/// Where the layers, each planned as if it had all moves, make too many: plans of every layer for
+/// several budgets around the mean one, of which those are taken that buy most.
+void divide_moves(const plan_request& request, const planning_task& task,
+                  std::span<const std::int64_t> purse, plan& decided) {
+  const std::int64_t total = request.limits.max_moves_total;
+  const int layers = decided.target.layers();
+  const std::int64_t mean = std::max<std::int64_t>(total / layers, 1);
+  const auto count = static_cast<std::size_t>(layers);
+  std::vector<std::vector<layer_plan>> plans(count);
+  std::vector<std::vector<layer_offer>> offers(count);
+  for_layers(layers, request.threads, [&](int first, int last) {
+    layer_planner planner(request, task, decided);
+    for (int layer = first; layer < last; ++layer) {
+      const auto remember = [&] {
+        const auto experts = decided.target.experts_of(layer);
+        const auto shares = decided.target.shares_of(layer);
+        const layer_outcome& outcome = decided.layers[layer];
+        plans[layer].push_back(
+            {{experts.begin(), experts.end()}, {shares.begin(), shares.end()}, outcome});
+        offers[layer].push_back({outcome.moves, outcome.risk_after});
+      };
+      remember();
+      const std::int64_t all = decided.layers[layer].moves;
+      for (const std::int64_t moves :
+           {std::int64_t{0}, mean / 4, mean / 2, mean, 2 * mean, 4 * mean}) {
+        if (moves >= all) continue;
+        planner.plan_layer(layer, {moves, purse});
+        remember();
+      }
+    }
+  });
+  const std::vector<std::size_t> chosen = allot(offers, total);
+  for (int layer = 0; layer < layers; ++layer) {
+    const layer_plan& taken = plans[layer][chosen[layer]];
+    std::ranges::copy(taken.experts, decided.target.experts_of(layer).begin());
+    std::ranges::copy(taken.shares, decided.target.shares_of(layer).begin());
+    decided.layers[layer] = taken.outcome;
   }
 }
 
@@ -211,6 +260,7 @@ void absorb_options(const plan_request& request, digest_builder& digest) {
     digest.absorb(request.rank_speed);
   }
   if (request.equal_shares) digest.absorb("equal_shares");
+  if (request.cold_start) digest.absorb("cold_start");
   if (!request.deviations.empty()) {
     digest.absorb("deviations");
     digest.absorb(request.deviations);
@@ -262,13 +312,17 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
 
 /// By one of our own policies, within the limits.
 void plan_layers(const plan_request& request, const planning_task& task, plan& decided) {
-  const std::vector<std::int64_t> rank_left = rank_budget(request);
+  const std::vector<std::int64_t> purse = purse_of(request);
+  const std::int64_t total = request.limits.max_moves_total;
   for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
     layer_planner planner(request, task, decided);
-    for (int layer = first; layer < last; ++layer) planner.plan_layer(layer, rank_left);
+    for (int layer = first; layer < last; ++layer) {
+      planner.plan_layer(layer, {moves_of_one_layer(request.limits), purse});
+    }
   });
-  if (task.kind == policy_kind::flow && !rank_left.empty()) {
-    divide_rank_budget(request, task, rank_left, decided);
+  if (task.kind == policy_kind::flow) {
+    if (total >= 0 && decided.moves() > total) divide_moves(request, task, purse, decided);
+    if (!purse.empty()) divide_purse(request, task, purse, decided);
   }
   apply_limits(request, task, decided);
 }

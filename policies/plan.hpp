@@ -56,6 +56,8 @@ struct plan_request {
   std::int64_t passes = 0;    ///< objective activations: how many forward passes the loads cover;
                               ///< 0: the loads are not tokens but passes with a token
   bool equal_shares = false;  ///< `flow` only: tokens split equally over an expert's replicas
+  bool cold_start = false;    ///< `flow` only: no weights are in place yet, so moves cost nothing and
+                              ///< any gain is worth them
   std::string policy = "static";          ///< a name of policy_names(), or that of `plugin`
   const plugin_policy* plugin = nullptr;  ///< not owned; if given, it plans (plugin.hpp)
   bool compatible = false;  ///< the published rules to the letter: duplicates on a rank, slots in
