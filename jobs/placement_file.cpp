@@ -42,6 +42,35 @@ std::int32_t read_count(const nlohmann::json& document, const std::string& path,
   return value;
 }
 
+// One number, or one for each rank, which must be the same.
+std::int32_t read_slots_per_rank(const nlohmann::json& document, const std::string& path,
+                                 std::int32_t ranks) {
+  constexpr std::int64_t most = 2048;
+  const auto it = document.find("slots_per_rank");
+  if (it == document.end() || !it->is_array())
+    return read_count(document, path, "slots_per_rank", most);
+  if (it->size() != static_cast<std::size_t>(ranks)) {
+    reject(path,
+           fmt::format("slots_per_rank has {} entries, expected {} (ranks)", it->size(), ranks));
+  }
+  std::int32_t first = 0;
+  for (std::size_t rank = 0; rank < it->size(); ++rank) {
+    std::int32_t value = 0;
+    if (!read_number((*it)[rank], 1, most, value)) {
+      reject(path, fmt::format("slots_per_rank[{}] is {}, expected 1 to {}", rank,
+                               (*it)[rank].dump().substr(0, 40), most));
+    }
+    if (rank == 0) first = value;
+    if (value != first) {
+      reject(path,
+             fmt::format("slots_per_rank[{}] is {}, that of rank 0 is {}; ranks with different "
+                         "numbers of slots cannot be planned from a file",
+                         rank, value, first));
+    }
+  }
+  return first;
+}
+
 std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std::string& path,
                                       const char* field, const placement_file& shape,
                                       std::int64_t least, std::int64_t most) {
@@ -100,7 +129,7 @@ placement_file read_placement_file(const std::string& path) {
   file.layers = read_count(document, path, "layers", 4096);
   file.experts = read_count(document, path, "experts", 65536);
   file.ranks = read_count(document, path, "ranks", 16384);
-  file.slots_per_rank = read_count(document, path, "slots_per_rank", 2048);
+  file.slots_per_rank = read_slots_per_rank(document, path, file.ranks);
   if (const auto model = document.find("model"); model != document.end()) {
     if (!model->is_string())
       reject(path, fmt::format("model is {}, expected a text", model->dump().substr(0, 40)));

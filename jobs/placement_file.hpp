@@ -19,7 +19,8 @@ struct placement_file {
 
 /// Throws std::invalid_argument naming file, field and value: missing, larger than 256 MiB, not
 /// JSON, another schema, wrong shapes, ids or shares out of range, ragged slots_per_rank. Whether
-/// the placement is legal is the library's to say.
+/// the placement is legal is the library's to say. slots_per_rank may be a list that says the same
+/// for each rank.
 placement_file read_placement_file(const std::string& path);
 
 void write_placement_file(const std::string& path, const placement_file& file);

@@ -113,8 +113,14 @@ TEST(placement_file, fields_missing_or_out_of_range_are_named) {
   EXPECT_EQ(with("ranks", 18446744073709551615ull),
             "ranks is 18446744073709551615, expected 1 to 16384");
   EXPECT_EQ(with("ranks", 4294967298ll), "ranks is 4294967298, expected 1 to 16384");
-  EXPECT_EQ(with("slots_per_rank", nlohmann::json{2, 2}),
-            "slots_per_rank is [2,2], expected 1 to 2048");
+  EXPECT_EQ(with("slots_per_rank", nlohmann::json{2, 2}), "accepted") << "one for each rank";
+  EXPECT_EQ(with("slots_per_rank", nlohmann::json{2, 3}),
+            "slots_per_rank[1] is 3, that of rank 0 is 2; ranks with different numbers of slots "
+            "cannot be planned from a file");
+  EXPECT_EQ(with("slots_per_rank", nlohmann::json{2, 2, 2}),
+            "slots_per_rank has 3 entries, expected 2 (ranks)");
+  EXPECT_EQ(with("slots_per_rank", nlohmann::json{2, 0}),
+            "slots_per_rank[1] is 0, expected 1 to 2048");
   EXPECT_EQ(with("model", 5), "model is 5, expected a text");
   EXPECT_EQ(with("model", "deepseek-v3"), "accepted");
   EXPECT_EQ(with("layers", 3), "placement has 2 rows, expected 3 (layers)");
