@@ -189,9 +189,7 @@ TEST(drill, a_damaged_only_copy_is_named_and_moves_again_once_it_is_healed) {
   const scheduled_move move = *single;
   const auto flip = [&] {
     if (rank_of(MPI_COMM_WORLD) != move.source_rank) return;
-    const ballast_tensor tensor = model.weights().tensors(move.layer)[1];
-    static_cast<std::uint8_t*>(
-        tensor.base)[move.source_slot % o.config.slots_per_rank * tensor.row_stride] ^= 4;
+    model.weights().flip_bit(move.layer, 1, move.source_slot % o.config.slots_per_rank);
   };
   flip();
   model.finish_epoch();

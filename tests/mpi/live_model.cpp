@@ -80,6 +80,8 @@ live_model::live_model(MPI_Comm comm, const live_options& options)
   config.topology = topology_;
   config.log = keep_line;
   config.log_user = &log_;
+  use_backend_of_tests(config, rank_);
+  memory_ = make_model_memory();
   EXPECT_EQ(ballast_create(&config, comm, &context_), BALLAST_OK) << ballast_last_error();
   weights_.emplace(config.layers, rows_);
   std::int64_t expert_bytes_max = 0;
@@ -166,7 +168,9 @@ void live_model::record(std::int64_t step) {
     for (int e = 0; e < experts; ++e)
       counts.push_back(part_of(loads[layer * experts + e], step + e, rank_, ranks_));
     if (layer % 2 == 0) {
-      EXPECT_EQ(ballast_record_counts(context_, layer, counts.data()), BALLAST_OK)
+      const void* lent = memory_->lend(counts.data(), counts.size() * sizeof(counts[0]));
+      EXPECT_EQ(ballast_record_counts(context_, layer, static_cast<const std::int64_t*>(lent)),
+                BALLAST_OK)
           << ballast_last_error();
       continue;
     }
@@ -180,7 +184,8 @@ void live_model::record(std::int64_t step) {
     ballast_ids ids;
     ballast_ids_init(&ids);
     ids.type = step % 2 == 0 ? BALLAST_IDS_INT32 : BALLAST_IDS_INT64;
-    ids.ids = step % 2 == 0 ? static_cast<const void*>(narrow.data()) : wide.data();
+    ids.ids = step % 2 == 0 ? memory_->lend(narrow.data(), narrow.size() * sizeof(narrow[0]))
+                            : memory_->lend(wide.data(), wide.size() * sizeof(wide[0]));
     ids.columns = 2;
     ids.shared_columns = 1;
     ids.tokens = valid + 2;
@@ -200,10 +205,13 @@ void live_model::check_routes(std::int64_t step) {
   std::vector<std::int32_t> slots(chosen.size(), -7);
   ballast_ids ids;
   ballast_ids_init(&ids);
-  ids.ids = chosen.data();
+  const std::size_t bytes = chosen.size() * sizeof(chosen[0]);
+  ids.ids = memory_->lend(chosen.data(), bytes);
+  void* lent_slots = memory_->lend(slots.data(), bytes);
   ids.tokens = ids.valid_tokens = static_cast<std::int64_t>(chosen.size());
-  EXPECT_EQ(ballast_route(context_, layer, &ids, mode, slots.data()), BALLAST_OK)
+  EXPECT_EQ(ballast_route(context_, layer, &ids, mode, lent_slots), BALLAST_OK)
       << ballast_last_error();
+  memory_->read(slots.data(), lent_slots, bytes);
   const placement p = current();
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     const bool exists = slots[i] >= 0 && slots[i] < p.slots();

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "policies/placement.hpp"
 #include "runtime/ballast.h"
 #include "tests/mpi/made_up_weights.hpp"
+#include "tests/mpi/model_memory.hpp"
 #include "tests/mpi/oracle.hpp"
 
 namespace ballast {
@@ -81,6 +83,7 @@ class live_model {
   live_options options_;
   int rows_;
   ballast_topology* topology_ = nullptr;
+  std::unique_ptr<model_memory> memory_;
   std::optional<made_up_weights> weights_;
   std::optional<oracle> oracle_;
   ballast_context* context_ = nullptr;

@@ -23,10 +23,12 @@ std::uint8_t content(int layer, int expert, int tensor, std::size_t offset) {
 
 }  // namespace
 
-made_up_weights::made_up_weights(int layers, int rows) : rows_(rows), memory_(layers) {
+made_up_weights::made_up_weights(int layers, int rows) : rows_(rows), tensors_(layers) {
   for (int layer = 0; layer < layers; ++layer) {
     for (std::size_t t = 0; t < tensor_bytes(layer).size(); ++t) {
-      memory_[layer].emplace_back(stride_of(layer, static_cast<int>(t)) * rows, gap_byte);
+      const std::vector<std::uint8_t> gaps(stride_of(layer, static_cast<int>(t)) * rows, gap_byte);
+      tensors_[layer].push_back(static_cast<std::uint8_t*>(memory_->allocate(gaps.size())));
+      memory_->write(tensors_[layer].back(), gaps.data(), gaps.size());
     }
   }
 }
@@ -45,9 +47,10 @@ std::int64_t made_up_weights::expert_bytes(int layer) {
 void made_up_weights::fill(int layer, int row, int expert) {
   const std::vector<std::size_t> bytes = tensor_bytes(layer);
   for (std::size_t t = 0; t < bytes.size(); ++t) {
-    std::uint8_t* row_begin = at(layer, static_cast<int>(t), row);
+    std::vector<std::uint8_t> row_bytes(bytes[t]);
     for (std::size_t i = 0; i < bytes[t]; ++i)
-      row_begin[i] = content(layer, expert, static_cast<int>(t), i);
+      row_bytes[i] = content(layer, expert, static_cast<int>(t), i);
+    memory_->write(at(layer, static_cast<int>(t), row), row_bytes.data(), row_bytes.size());
   }
 }
 
@@ -55,43 +58,48 @@ std::int64_t made_up_weights::wrong_bytes(int layer, int row, int expert) const 
   std::int64_t wrong = 0;
   const std::vector<std::size_t> bytes = tensor_bytes(layer);
   for (std::size_t t = 0; t < bytes.size(); ++t) {
-    const std::uint8_t* row_begin = at(layer, static_cast<int>(t), row);
+    std::vector<std::uint8_t> row_bytes(bytes[t]);
+    memory_->read(row_bytes.data(), at(layer, static_cast<int>(t), row), row_bytes.size());
     for (std::size_t i = 0; i < bytes[t]; ++i)
-      wrong += row_begin[i] != content(layer, expert, static_cast<int>(t), i);
+      wrong += row_bytes[i] != content(layer, expert, static_cast<int>(t), i);
   }
   return wrong;
 }
 
 std::int64_t made_up_weights::touched_gaps() const {
   std::int64_t touched = 0;
-  for (std::size_t layer = 0; layer < memory_.size(); ++layer) {
+  for (std::size_t layer = 0; layer < tensors_.size(); ++layer) {
     const std::vector<std::size_t> bytes = tensor_bytes(static_cast<int>(layer));
     for (std::size_t t = 0; t < bytes.size(); ++t) {
       const std::size_t stride = stride_of(static_cast<int>(layer), static_cast<int>(t));
+      std::vector<std::uint8_t> all(stride * rows_);
+      memory_->read(all.data(), tensors_[layer][t], all.size());
       for (int row = 0; row < rows_; ++row) {
-        const std::uint8_t* row_begin = at(static_cast<int>(layer), static_cast<int>(t), row);
-        for (std::size_t i = bytes[t]; i < stride; ++i) touched += row_begin[i] != gap_byte;
+        for (std::size_t i = bytes[t]; i < stride; ++i)
+          touched += all[row * stride + i] != gap_byte;
       }
     }
   }
   return touched;
 }
 
-std::vector<ballast_tensor> made_up_weights::tensors(int layer) {
+void made_up_weights::flip_bit(int layer, int tensor, int row) {
+  std::uint8_t byte = 0;
+  memory_->read(&byte, at(layer, tensor, row), 1);
+  byte ^= 4;
+  memory_->write(at(layer, tensor, row), &byte, 1);
+}
+
+std::vector<ballast_tensor> made_up_weights::tensors(int layer) const {
   std::vector<ballast_tensor> tensors;
   const std::vector<std::size_t> bytes = tensor_bytes(layer);
-  for (std::size_t t = 0; t < bytes.size(); ++t) {
-    tensors.push_back({memory_[layer][t].data(), bytes[t], stride_of(layer, static_cast<int>(t))});
-  }
+  for (std::size_t t = 0; t < bytes.size(); ++t)
+    tensors.push_back({tensors_[layer][t], bytes[t], stride_of(layer, static_cast<int>(t))});
   return tensors;
 }
 
-std::uint8_t* made_up_weights::at(int layer, int tensor, int row) {
-  return memory_[layer][tensor].data() + row * stride_of(layer, tensor);
-}
-
-const std::uint8_t* made_up_weights::at(int layer, int tensor, int row) const {
-  return memory_[layer][tensor].data() + row * stride_of(layer, tensor);
+std::uint8_t* made_up_weights::at(int layer, int tensor, int row) const {
+  return tensors_[layer][tensor] + row * stride_of(layer, tensor);
 }
 
 }  // namespace ballast

@@ -5,9 +5,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "runtime/ballast.h"
+#include "tests/mpi/model_memory.hpp"
 
 namespace ballast {
 
@@ -23,14 +25,17 @@ class made_up_weights {
   /// Bytes between rows that somebody wrote to.
   std::int64_t touched_gaps() const;
 
-  std::vector<ballast_tensor> tensors(int layer);
+  /// Damage, or its undoing.
+  void flip_bit(int layer, int tensor, int row);
+
+  std::vector<ballast_tensor> tensors(int layer) const;
 
  private:
-  std::uint8_t* at(int layer, int tensor, int row);
-  const std::uint8_t* at(int layer, int tensor, int row) const;
+  std::uint8_t* at(int layer, int tensor, int row) const;
 
   int rows_;
-  std::vector<std::vector<std::vector<std::uint8_t>>> memory_;  // [layers][tensors][rows * stride]
+  std::unique_ptr<model_memory> memory_ = make_model_memory();
+  std::vector<std::vector<std::uint8_t*>> tensors_;  // [layers][tensors], of rows * stride bytes
 };
 
 }  // namespace ballast

@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/mpi/model_memory.hpp"
+
 namespace {
 
 constexpr std::size_t text_bytes = 2000;
@@ -67,6 +69,11 @@ int main(int argc, char** argv) {
   testing::TestEventListeners& listeners = testing::UnitTest::GetInstance()->listeners();
   if (rank != 0) delete listeners.Release(listeners.default_result_printer());
   listeners.Append(new gathering_listener(rank, ranks));
+  if (const char* why = ballast::why_no_model_memory(); why != nullptr) {
+    if (rank == 0) std::printf("all tests are skipped: %s\n", why);
+    MPI_Finalize();
+    return 0;
+  }
   int code = RUN_ALL_TESTS();
   MPI_Allreduce(MPI_IN_PLACE, &code, 1, MPI_INT, MPI_MAX, MPI_COMM_WORLD);
   MPI_Finalize();

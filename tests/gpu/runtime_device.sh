@@ -1,0 +1,46 @@
+#!/bin/bash
+# On a machine with GPUs: builds the runtime and runs its tests with models on the GPUs, by copy
+# engine and by NCCL, and again with ranks that share a GPU. The last line says how it went.
+#   BUILD=build/gpu tests/gpu/runtime_device.sh [GTEST_FILTER]
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+
+: "${BUILD:=build/gpu}"
+: "${BUILD_JOBS:=$(nproc)}"
+: "${SECONDS_EACH:=150}"
+filter=${1:-*}
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp
+: "${NCCL_NVLS_ENABLE:=0}"
+export NCCL_NVLS_ENABLE
+tests=(gpu_drill_test gpu_protocol_test gpu_sweep_test)
+
+nvidia-smi -L
+generator=()
+if command -v ninja > /dev/null && [ ! -f "$BUILD/CMakeCache.txt" ]; then generator=(-G Ninja); fi
+cmake -S . -B "$BUILD" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DBALLAST_CUDA=ON \
+  -DBUILD_TESTING=ON > "$BUILD.configure.log" 2>&1 || { tail -20 "$BUILD.configure.log"; exit 71; }
+cmake --build "$BUILD" --parallel "$BUILD_JOBS" --target "${tests[@]}" > "$BUILD/build.log" 2>&1 ||
+  { grep -E "error" -A5 "$BUILD/build.log" | head -40 >&2; exit 71; }
+
+failed=0
+gpus=$(nvidia-smi -L | wc -l)
+run() { # TRANSPORT RANKS TEST
+  local log=$BUILD/$3.$1.np$2.log
+  local start=$SECONDS
+  if BALLAST_TEST_TRANSPORT=$1 timeout "$SECONDS_EACH" mpirun -np "$2" "$BUILD/tests/gpu/$3" \
+    --gtest_filter="$filter" > "$log" 2>&1; then
+    echo "$3, $2 ranks, $1: $(grep -E '^\[  PASSED' "$log") ($((SECONDS - start)) s)"
+  else
+    echo "$3, $2 ranks, $1: FAILED ($((SECONDS - start)) s)"
+    grep -E "Failure|FAILED|rror|rank [0-9]+:" "$log" | head -12
+    failed=1
+  fi
+}
+for test in "${tests[@]}"; do
+  run copy 2 "$test"
+  if [ "$gpus" -ge 2 ]; then run nccl 2 "$test"; fi
+  run copy 4 "$test"
+done
+if [ $failed -eq 0 ]; then echo "runtime on $gpus GPUs: ok"; else echo "runtime on $gpus GPUs: FAILED"; fi
+exit $failed
