@@ -1,6 +1,7 @@
 #!/bin/bash
 # On a machine with GPUs: builds the runtime and runs its tests with models on the GPUs, by copy
-# engine and by NCCL, and again with ranks that share a GPU. The last line says how it went.
+# engine and by NCCL, and again with ranks that share a GPU; then the engine that embeds it, and a peer
+# that is killed. The last line says how it went.
 #   BUILD=build/gpu tests/gpu/runtime_device.sh [GTEST_FILTER]
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -13,14 +14,14 @@ export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp
 : "${NCCL_NVLS_ENABLE:=0}"
 export NCCL_NVLS_ENABLE
-tests=(gpu_drill_test gpu_protocol_test gpu_sweep_test)
+tests=(gpu_bad_input_test gpu_drill_test gpu_protocol_test gpu_sweep_test)
 
 nvidia-smi -L
 generator=()
 if command -v ninja > /dev/null && [ ! -f "$BUILD/CMakeCache.txt" ]; then generator=(-G Ninja); fi
 cmake -S . -B "$BUILD" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DBALLAST_CUDA=ON \
   -DBUILD_TESTING=ON > "$BUILD.configure.log" 2>&1 || { tail -20 "$BUILD.configure.log"; exit 71; }
-cmake --build "$BUILD" --parallel "$BUILD_JOBS" --target "${tests[@]}" > "$BUILD/build.log" 2>&1 ||
+cmake --build "$BUILD" --parallel "$BUILD_JOBS" --target "${tests[@]}" kill_test moe_engine > "$BUILD/build.log" 2>&1 ||
   { grep -E "error" -A5 "$BUILD/build.log" | head -40 >&2; exit 71; }
 
 failed=0
@@ -42,5 +43,25 @@ for test in "${tests[@]}"; do
   if [ "$gpus" -ge 2 ]; then run nccl 2 "$test"; fi
   run copy 4 "$test"
 done
+engine() { # OPTIONS...
+  local log=$BUILD/engine.log
+  if timeout "$SECONDS_EACH" mpirun -np "$gpus" "$BUILD/tests/gpu/moe_engine" "$@" > "$log" 2>&1; then
+    echo "moe_engine $*"
+    grep -E "^step" "$log"
+  else
+    echo "moe_engine $*: FAILED"
+    tail -15 "$log"
+    failed=1
+  fi
+}
+if [ "$gpus" -ge 2 ]; then
+  engine --transport copy
+  engine --transport nccl
+  engine --transport copy --gemm 1 --payload-mib 42 --steps 2000
+  engine --transport nccl --gemm 1 --payload-mib 42 --steps 1000
+  timeout 60 mpirun --enable-recovery -np 2 "$BUILD/tests/gpu/kill_test" > "$BUILD/kill.log" 2>&1
+  grep -E "rank 0|kill_test" "$BUILD/kill.log"
+  grep -q "kill_test: ok" "$BUILD/kill.log" || { tail -5 "$BUILD/kill.log"; failed=1; }
+fi
 if [ $failed -eq 0 ]; then echo "runtime on $gpus GPUs: ok"; else echo "runtime on $gpus GPUs: FAILED"; fi
 exit $failed

@@ -158,7 +158,7 @@ TEST(mismatch, an_invalid_field_on_one_rank_fails_all) {
       {"max_bytes is -2", [](ballast_config& c) { c.max_bytes = -2; }},
       {"staging_experts is 0", [](ballast_config& c) { c.staging_experts = 0; }},
       {"receives_per_batch is 0", [](ballast_config& c) { c.receives_per_batch = 0; }},
-      {"bytes_per_step is -1", [](ballast_config& c) { c.bytes_per_step = -1; }},
+      {"bytes_per_step is -2", [](ballast_config& c) { c.bytes_per_step = -2; }},
       {"planner_threads is 0", [](ballast_config& c) { c.planner_threads = 0; }},
       {"deadline_seconds is 0", [](ballast_config& c) { c.deadline_seconds = 0; }},
       {"deadline_seconds is nan",

@@ -12,7 +12,7 @@ namespace {
 // An epoch that takes many steps: one round of transfers in a step, one expert received in a batch.
 live_options slow_exchange() {
   live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
-  o.config.bytes_per_step = 1;
+  o.config.bytes_per_step = 300;
   o.config.receives_per_batch = 1;
   o.config.staging_experts = 1;
   o.config.layers = 4;
