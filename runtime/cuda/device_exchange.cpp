@@ -220,6 +220,9 @@ bool device_exchange::has_landed(const active_batch& a, const scheduled_move& mo
 }
 
 bool device_exchange::is_complete(active_batch& a) const {
+  // Rounds without a part for this rank count too, so that all ranks post alike; and what it only
+  // sends is in no other list.
+  if (!draining_ && a.rounds_posted < a.rounds.size()) return false;
   return std::ranges::all_of(a.arrivals, [](const arrival& in) { return in.at == stage::done; }) &&
          std::ranges::all_of(a.tokens, [](const token& out) {
            return out.sent && out.request == MPI_REQUEST_NULL;

@@ -69,7 +69,7 @@ std::unique_ptr<model_memory> make_model_memory() {
   return std::make_unique<device_model_memory>();
 }
 
-// BALLAST_TEST_TRANSPORT: copy or nccl, to force one.
+// BALLAST_TEST_TRANSPORT: copy or nccl, to force one; anything else: auto.
 void use_backend_of_tests(ballast_config& config, int local_rank) {
   int devices = 0;
   check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
@@ -78,8 +78,16 @@ void use_backend_of_tests(ballast_config& config, int local_rank) {
   check(cudaSetDevice(config.device), "cudaSetDevice");
   const char* forced = std::getenv("BALLAST_TEST_TRANSPORT");
   if (forced == nullptr) return;
-  config.transport =
-      std::strcmp(forced, "nccl") == 0 ? BALLAST_TRANSPORT_NCCL : BALLAST_TRANSPORT_COPY;
+  if (std::strcmp(forced, "nccl") == 0) config.transport = BALLAST_TRANSPORT_NCCL;
+  if (std::strcmp(forced, "copy") == 0) config.transport = BALLAST_TRANSPORT_COPY;
+}
+
+// NCCL, which carries weights across nodes, refuses ranks that share a GPU.
+bool can_cross_nodes(int ranks) {
+  int devices = 0;
+  check(cudaGetDeviceCount(&devices), "cudaGetDeviceCount");
+  const char* forced = std::getenv("BALLAST_TEST_TRANSPORT");
+  return ranks <= devices && (forced == nullptr || std::strcmp(forced, "copy") != 0);
 }
 
 }  // namespace ballast

@@ -58,7 +58,8 @@ int main(int argc, char** argv) {
   config.experts = 14;
   config.slots_per_rank = rows;
   config.interval = 4;
-  config.policy = "random";
+  config.policy = "deepseek";
+  config.gain_min_permille = 0;
   config.deadline_seconds = deadline_seconds;
   config.backend = BALLAST_BACKEND_CUDA;
   config.bytes_per_step = -1;
@@ -73,9 +74,17 @@ int main(int argc, char** argv) {
   }
   cudaDeviceSynchronize();
   check(ballast_start(context));
+  std::int64_t* loads = nullptr;  // on the device, of a different expert the most in every epoch
+  cudaMalloc(reinterpret_cast<void**>(&loads), config.experts * sizeof(std::int64_t));
   bool seen = false;
+  std::int64_t pass = 0;
   auto last_good = std::chrono::steady_clock::now();
   for (;;) {
+    std::vector<std::int64_t> counts(config.experts, 10);
+    counts[pass++ / config.interval * 5 % config.experts] = 1000;
+    cudaMemcpy(loads, counts.data(), counts.size() * sizeof(counts[0]), cudaMemcpyHostToDevice);
+    for (int layer = 0; layer < config.layers; ++layer)
+      check(ballast_record_counts(context, layer, loads));
     ballast_step_result result = {};
     result.struct_size = sizeof(result);
     const ballast_status status = ballast_step(context, &result);

@@ -40,9 +40,19 @@ run() { # TRANSPORT RANKS TEST
 }
 for test in "${tests[@]}"; do
   run copy 2 "$test"
-  if [ "$gpus" -ge 2 ]; then run nccl 2 "$test"; fi
   run copy 4 "$test"
+  if [ "$gpus" -ge 2 ]; then run nccl 2 "$test"; fi
 done
+if [ "$gpus" -ge 2 ]; then run auto 2 gpu_sweep_test; fi
+log=$BUILD/memcheck.log
+if timeout "$SECONDS_EACH" mpirun -np 2 compute-sanitizer --tool memcheck --error-exitcode 9 \
+  "$BUILD/tests/gpu/gpu_drill_test" --gtest_filter='*wrong_arrival*' > "$log" 2>&1; then
+  echo "memcheck of gpu_drill_test: clean"
+else
+  echo "memcheck of gpu_drill_test: FAILED"
+  grep -E "=====" "$log" | head -12
+  failed=1
+fi
 engine() { # OPTIONS...
   local log=$BUILD/engine.log
   if timeout "$SECONDS_EACH" mpirun -np "$gpus" "$BUILD/tests/gpu/moe_engine" "$@" > "$log" 2>&1; then

@@ -39,4 +39,6 @@ std::unique_ptr<model_memory> make_model_memory() { return std::make_unique<host
 
 void use_backend_of_tests(ballast_config&, int) {}
 
+bool can_cross_nodes(int) { return true; }
+
 }  // namespace ballast

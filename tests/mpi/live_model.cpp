@@ -75,7 +75,8 @@ live_model::live_model(MPI_Comm comm, const live_options& options)
       options_(options),
       rows_(options.config.slots_per_rank + options.config.spare_rows) {
   ballast_config& config = options_.config;
-  const int per_node = options.ranks_per_node > 0 ? options.ranks_per_node : ranks_;
+  const bool nodes = options.ranks_per_node > 0 && can_cross_nodes(ranks_);
+  const int per_node = nodes ? options.ranks_per_node : ranks_;
   EXPECT_EQ(ballast_topology_imitate(ranks_, per_node, nullptr, &topology_), BALLAST_OK);
   config.topology = topology_;
   config.log = keep_line;

@@ -29,4 +29,8 @@ std::unique_ptr<model_memory> make_model_memory();
 /// Sets the backend that goes with it; `local_rank` chooses the device.
 void use_backend_of_tests(ballast_config& config, int local_rank);
 
+/// Whether weights can travel between imitated nodes of this one: not between ranks that share a
+/// GPU.
+bool can_cross_nodes(int ranks);
+
 }  // namespace ballast

@@ -2,6 +2,7 @@
 // every step.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <random>
 
 #include "tests/mpi/live_model.hpp"
@@ -66,7 +67,9 @@ TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
 TEST(sweep, random_shapes_and_settings) {
   const int ranks = size_of(MPI_COMM_WORLD);
   const char* policies[] = {"random", "deepseek", "deepseek-hierarchical", "deepseek-global"};
-  for (std::uint64_t seed = 1; seed <= 60; ++seed) {
+  const char* given = std::getenv("BALLAST_TEST_SEEDS");
+  const std::uint64_t seeds = given == nullptr ? 60 : std::strtoull(given, nullptr, 10);
+  for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937_64 random(seed);
     const auto draw = [&](int least, int most) {
