@@ -30,8 +30,8 @@ run() { # TRANSPORT RANKS TEST
   local log=$BUILD/$3.$1.np$2.log
   local start=$SECONDS
   if BALLAST_TEST_TRANSPORT=$1 timeout "$SECONDS_EACH" mpirun -np "$2" "$BUILD/tests/gpu/$3" \
-    --gtest_filter="$filter" > "$log" 2>&1; then
-    echo "$3, $2 ranks, $1: $(grep -E '^\[  PASSED' "$log") ($((SECONDS - start)) s)"
+    --gtest_color=no --gtest_filter="$filter" > "$log" 2>&1; then
+    echo "$3, $2 ranks, $1: $(grep -E '^\[  PASSED' "$log" | cut -c14-) ($((SECONDS - start)) s)"
   else
     echo "$3, $2 ranks, $1: FAILED ($((SECONDS - start)) s)"
     grep -E "Failure|FAILED|rror|rank [0-9]+:" "$log" | head -12
