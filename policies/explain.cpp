@@ -1,6 +1,7 @@
 #include "policies/explain.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 
 #include "policies/balance.hpp"

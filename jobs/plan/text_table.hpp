@@ -2,6 +2,7 @@
 // A table for people: a row of names, a row of units, rows of cells; columns as wide as they need.
 
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace ballast {
