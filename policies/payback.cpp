@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 namespace ballast {
 
@@ -97,18 +98,24 @@ payback pay_back(const plan_request& request, const plan& made, const plan& resh
   return result;
 }
 
-plan make_paying_plan(const plan_request& request, const payback_terms& terms, payback& result) {
-  plan made = make_plan(request);
-  result = {};
+void judge(const plan_request& request, const payback_terms& terms, plan& made, payback& result) {
+  if (terms.token_ns == 0 || made.moves() == 0) {
+    result = pay_back(request, made, made, terms);
+    return;
+  }
   plan_request still = request;
   still.limits.max_moves_per_layer = 0;
-  const bool judged = terms.token_ns > 0 && made.moves() > 0;
-  const plan reshared = judged ? make_plan(still) : made;
+  plan reshared = make_plan(still);
   result = pay_back(request, made, reshared, terms);
-  if (!judged || terms.horizon_steps == 0) return made;
-  if (result.steps >= 0 && result.steps <= terms.horizon_steps) return made;
-  result.refused = true;
-  return reshared;
+  if (terms.horizon_steps == 0) return;
+  result.refused = result.steps < 0 || result.steps > terms.horizon_steps;
+  if (result.refused) made = std::move(reshared);
+}
+
+plan make_paying_plan(const plan_request& request, const payback_terms& terms, payback& result) {
+  plan made = make_plan(request);
+  judge(request, terms, made, result);
+  return made;
 }
 
 }  // namespace ballast

@@ -33,8 +33,11 @@ struct payback {
 payback pay_back(const plan_request& request, const plan& made, const plan& reshared,
                  const payback_terms& terms);
 
-/// make_plan, but where moves do not pay within the horizon the plan of the same policy that moves
-/// nothing. What masked ranks force is moved in any case. `result`: overwritten.
+/// Fills in `result` for a decided and reported plan, and where its moves do not pay within the
+/// horizon replaces it by the plan of the same policy that moves nothing.
+void judge(const plan_request& request, const payback_terms& terms, plan& made, payback& result);
+
+/// make_plan and judge. What masked ranks force is moved in any case.
 plan make_paying_plan(const plan_request& request, const payback_terms& terms, payback& result);
 
 }  // namespace ballast

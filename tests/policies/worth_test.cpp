@@ -15,8 +15,8 @@ plan plan_of(std::int64_t total, std::int64_t before, std::int64_t after, std::i
   p.changed = {0};
   p.layers.resize(1);
   p.layers[0].total = total;
-  p.layers[0].max_before = before;
-  p.layers[0].max_after = after;
+  p.layers[0].max_before = p.layers[0].risk_before = before;
+  p.layers[0].max_after = p.layers[0].risk_after = after;
   p.layers[0].moves = moves;
   return p;
 }
@@ -56,11 +56,22 @@ TEST(worth, gain_must_reach_what_is_asked_for) {
             "gain too small: 900 permille to 896 permille, asked for 0");
 }
 
+TEST(worth, a_gain_is_one_of_risk_where_loads_are_known_to_vary) {
+  plan p = plan_of(900, 250, 251);
+  p.layers[0].risk_before = 300;
+  p.layers[0].risk_after = 250;
+  EXPECT_EQ(why_not_worth(p, 4, {1000, 150}), "");
+  EXPECT_EQ(why_not_worth(p, 4, {1000, 151}),
+            "gain too small: 750 permille to 900 permille, asked for 151");
+  EXPECT_EQ(why_not_worth(p, 4, {900, 0}), "balanced: 900 permille, asked for 900");
+}
+
 TEST(worth, balance_is_that_of_all_layers_together) {
   plan p = plan_of(900, 250, 225);
   p.layers.push_back(p.layers[0]);
   p.layers[1].total = 100000;
   p.layers[1].max_before = p.layers[1].max_after = 25000;
+  p.layers[1].risk_before = p.layers[1].risk_after = 25000;
   EXPECT_NE(why_not_worth(p, 4, {1000, 5}), "") << "the large layer was balanced all along";
 }
 
@@ -94,15 +105,15 @@ TEST(worth, largest_loads_do_not_overflow) {
   p.layers.resize(4096);
   for (layer_outcome& layer : p.layers) {
     layer.total = total;
-    layer.max_before = total;
-    layer.max_after = total / 16384;
+    layer.max_before = layer.risk_before = total;
+    layer.max_after = layer.risk_after = total / 16384;
     layer.moves = 1;
   }
   EXPECT_EQ(why_not_worth(p, 16384, {1000, 900}), "");
-  for (layer_outcome& layer : p.layers) layer.max_after = total;
+  for (layer_outcome& layer : p.layers) layer.risk_after = layer.max_after = total;
   EXPECT_EQ(why_not_worth(p, 16384, {1000, 1}),
             "gain too small: 0 permille to 0 permille, asked for 1");
-  for (layer_outcome& layer : p.layers) layer.max_before = total / 16384;
+  for (layer_outcome& layer : p.layers) layer.risk_before = layer.max_before = total / 16384;
   EXPECT_EQ(why_not_worth(p, 16384, {999, 1}), "balanced: 1000 permille, asked for 999");
 }
 
