@@ -86,6 +86,8 @@ void ballast_config_init(ballast_config* config) {
   config->planner_threads = 1;
   config->seed = 1;
   config->deadline_seconds = 30;
+  config->memory_windows = 32;
+  config->decay_shift = 1;
   config->device = -1;
   config->nccl_ctas = 2;
   config->hash_ctas = 2;

@@ -4,7 +4,9 @@
 #include <algorithm>
 #include <memory>
 
+#include "policies/payback.hpp"
 #include "policies/plan.hpp"
+#include "policies/prediction.hpp"
 #include "policies/schedule.hpp"
 #include "runtime/discovery.hpp"
 #include "runtime/error.hpp"
@@ -71,6 +73,12 @@ void check_shape(const ballast_plan_request& r) {
   in_range("max_moves", r.max_moves, -1, std::int64_t{1} << 62);
   in_range("max_bytes", r.max_bytes, -1, std::int64_t{1} << 62);
   in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
+  in_range("windows", r.windows, r.series != nullptr ? 1 : 0, std::int64_t{1} << 24);
+  in_range("prediction", r.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
+  in_range("decay_shift", r.decay_shift, 1, 16);
+  in_range("window_steps", r.window_steps, 1, std::int64_t{1} << 32);
+  in_range("token_ns", r.token_ns, 0, 1'000'000'000);
+  in_range("horizon", r.horizon, 0, std::int64_t{1} << 62);
   if (static_cast<std::int64_t>(r.ranks) * r.slots_per_rank < r.experts) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
                 fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts",
@@ -107,6 +115,38 @@ void summarise(ballast_plan& plan, const ballast::placement& current,
     ++s.moves_by_link[static_cast<int>(move.link)];
 }
 
+/// Of the window after the series, if there is one; the windows themselves go into `question`.
+ballast::forecast foretell(const ballast_plan_request& request, ballast::plan_request& question) {
+  if (request.series == nullptr) return {};
+  const std::size_t cells = static_cast<std::size_t>(request.layers) * request.experts;
+  question.series = {request.series, cells * static_cast<std::size_t>(request.windows)};
+  question.loads = question.series.first(cells);
+  if (const std::string why = why_unplannable(question); !why.empty()) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT, why);
+  }
+  return ballast::predict(
+      {question.series, request.layers, request.experts},
+      {static_cast<ballast::prediction_mode>(request.prediction), 0, request.decay_shift});
+}
+
+void judge_payback(const ballast_plan_request& request, const ballast::plan_request& question,
+                   ballast_plan& plan) {
+  ballast::payback_terms terms{request.token_ns, request.window_steps, request.horizon};
+  if (request.series != nullptr && request.prediction == BALLAST_PREDICTION_SUM) {
+    terms.window_steps *= request.windows;
+  }
+  ballast::payback result;
+  judge(question, terms, plan.made, result);
+  ballast_plan_summary& s = plan.summary;
+  const auto seconds = [](std::int64_t ns) { return static_cast<double>(ns) * 1e-9; };
+  s.seconds_saved_per_step = seconds(result.saved_ns);
+  s.transfer_seconds = seconds(result.transfer_ns_total);
+  for (int link = 0; link < BALLAST_LINK_CLASSES; ++link)
+    s.transfer_seconds_by_link[link] = seconds(result.transfer_ns[link]);
+  s.payback_steps = result.steps;
+  s.payback_refused = result.refused ? 1 : 0;
+}
+
 }  // namespace
 
 extern "C" {
@@ -121,6 +161,8 @@ void ballast_plan_request_init(ballast_plan_request* request) {
   request->max_bytes = -1;
   request->threads = 1;
   request->seed = 1;
+  request->decay_shift = 1;
+  request->window_steps = 1;
 }
 
 ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_plan** plan) {
@@ -129,14 +171,14 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     require_argument(plan, "plan");
     require_struct_size(request->struct_size, sizeof(*request), sizeof(*request), "request");
     check_shape(*request);
-    require_argument(request->loads, "loads");
+    if (request->series == nullptr) require_argument(request->loads, "loads");
     ballast::placement current = current_of(*request);
     const ballast::cluster_map cluster =
         request->topology != nullptr ? request->topology->found.map
                                      : ballast::uniform_cluster(request->ranks, request->ranks);
 
     ballast::plan_request question;
-    question.loads = {request->loads, static_cast<std::size_t>(request->layers) * request->experts};
+    const std::size_t cells = static_cast<std::size_t>(request->layers) * request->experts;
     question.current = &current;
     question.cluster = &cluster;
     question.policy = request->policy == nullptr ? BALLAST_DEFAULT_POLICY : request->policy;
@@ -152,9 +194,13 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
 
     auto made = std::make_unique<ballast_plan>();
     const auto start = ballast::steady_clock::now();
+    const ballast::forecast expected = foretell(*request, question);
+    question.loads = request->series != nullptr ? expected.loads : std::span(request->loads, cells);
+    question.deviations = expected.deviations;
     made->made = ballast::decide(question);
     made->summary.plan_seconds = ballast::seconds_since(start);
     ballast::report(question, made->made);
+    judge_payback(*request, question, *made);
     summarise(*made, current, cluster);
     made->loads.assign(question.loads.begin(), question.loads.end());
     made->current = std::move(current);

@@ -50,9 +50,13 @@ void balancer::on_planned(const vote& all) {
   epoch_.digest = job.digest;
   if (!job.reschedule) {
     for (const std::int64_t load : job.loads) epoch_.window_tokens += load;
-    epoch_.balance_before = job.made.balance_before();
+    epoch_.balance_before = job.balance_met;
     epoch_.balance_planned = job.made.balance_after();
     epoch_.balance_bound = job.made.balance_bound();
+    epoch_.seconds_saved_per_step = static_cast<double>(job.payback.saved_ns) * 1e-9;
+    epoch_.transfer_seconds = static_cast<double>(job.payback.transfer_ns_total) * 1e-9;
+    epoch_.payback_steps = job.payback.steps;
+    parts_.planning.remember();
     if (!job.not_worth.empty()) return close(BALLAST_OUTCOME_UNCHANGED, job.not_worth);
     epoch_.layers_changed = static_cast<std::int32_t>(job.made.changed.size());
     if (parts_.config.config.mode == BALLAST_MODE_RECORD)

@@ -180,6 +180,15 @@ enum {
   BALLAST_LOG_DEBUG = 3
 };
 
+/* From the series of past windows to the window that is planned for. */
+enum {
+  BALLAST_PREDICTION_AUTO = 0,  /* the memory that would have foretold the series best, and flow
+                                   plans for how far off that has been too */
+  BALLAST_PREDICTION_SUM = 1,   /* the sum of the windows */
+  BALLAST_PREDICTION_DECAY = 2, /* exponential */
+  BALLAST_PREDICTION_ROBUST = 3 /* their mean, and how far windows have been off it */
+};
+
 /* Called on the caller's thread, inside Ballast calls. `text` is one line without newline, valid
  * during the call. */
 typedef void (*ballast_log_function)(void* user, int32_t level, const char* text);
@@ -238,6 +247,15 @@ typedef struct ballast_config {
   int32_t reserved_cuda; /* 0 */
   void* stream; /* NULL: the legacy default stream. A cudaStream_t, the caller's, on which the model
                    computes; until ballast_destroy */
+  int32_t prediction;     /* BALLAST_PREDICTION_AUTO; what window an epoch plans for */
+  int32_t memory_windows; /* 32; past windows of epochs that are kept for it; 1..256 */
+  int32_t decay_shift;    /* 1; BALLAST_PREDICTION_DECAY: a window counts 1 - 2^-shift of the one
+                             after it; 1..16 */
+  int32_t reserved_prediction; /* 0 */
+  int64_t token_ns; /* 0: not known; nanoseconds that one more token on the fullest rank of a layer
+                       costs a step */
+  int64_t horizon;  /* 0: no rule; steps after which moves must have paid off, by token_ns and the
+                       topology's costs. An epoch that does not pay only shares anew */
 } ballast_config;
 
 /* Local. Fills the defaults above; the fields without a default become 0. */
@@ -500,6 +518,10 @@ typedef struct ballast_epoch {
   double stall_seconds_max; /* the longest ballast_step of this rank while it was in flight */
   uint64_t digest;          /* of the plan; 0 if none was made */
   char reason[160];         /* one line, why it ended as it did */
+  double seconds_saved_per_step; /* by the plan, from token_ns; with the next two: of the moves
+                                    that were planned, also if they did not pay */
+  double transfer_seconds;       /* the longest that a rank would receive, by the topology's costs */
+  int64_t payback_steps;         /* until the moves have paid off; 0: none; -1: never, or not known */
 } ballast_epoch;
 
 /* Local. The report of a past epoch, newest = index 0; the last 64 are kept. `epoch->struct_size`
@@ -547,6 +569,15 @@ typedef struct ballast_plan_request {
   uint64_t seed; /* 1 */
   int64_t passes; /* 0; for BALLAST_OBJECTIVE_ACTIVATIONS: forward passes that the loads cover; 0:
                      the loads are not tokens but in how many passes an expert had any */
+  const int64_t* series; /* NULL; else [windows][layers][experts], oldest first: the window after
+                            them is planned for and `loads` is not looked at (may be NULL) */
+  int32_t windows;       /* 0 */
+  int32_t prediction;    /* BALLAST_PREDICTION_AUTO */
+  int32_t decay_shift;   /* 1 */
+  int32_t reserved_prediction; /* 0 */
+  int64_t window_steps;  /* 1; steps that the loads, or a window, are the sum of */
+  int64_t token_ns;      /* 0; as in ballast_config */
+  int64_t horizon;       /* 0; as in ballast_config */
 } ballast_plan_request;
 BALLAST_API void ballast_plan_request_init(ballast_plan_request* request);
 
@@ -566,6 +597,13 @@ typedef struct ballast_plan_summary {
   int32_t batches;
   double plan_seconds; /* planning alone */
   double schedule_seconds;
+  double seconds_saved_per_step; /* from token_ns */
+  double transfer_seconds;       /* the longest that any rank receives */
+  double transfer_seconds_by_link[BALLAST_LINK_CLASSES]; /* and over links of one class */
+  int64_t payback_steps;  /* until the moves have paid off; 0: none; -1: never, or not known */
+  int32_t payback_refused; /* nonzero: those moves do not pay within the horizon and are not made;
+                              the four figures above are theirs */
+  int32_t reserved;
 } ballast_plan_summary;
 
 /* Local. `summary->struct_size` must be set. */

@@ -1,8 +1,10 @@
 #include "runtime/planner.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <exception>
 
+#include "policies/balance.hpp"
 #include "policies/digest.hpp"
 #include "topology/hwloc_node.hpp"
 
@@ -31,10 +33,26 @@ std::uint64_t digest_of(const planner_job& job) {
   return digest.value();
 }
 
+/// Sum of the mean rank loads over the sum of the largest; 1 when idle.
+double balance_of(std::span<const std::int64_t> loads, const placement& place, int ranks) {
+  const auto experts = static_cast<std::size_t>(place.experts());
+  double total = 0;
+  double fullest = 0;
+  for (int layer = 0; layer < place.layers(); ++layer) {
+    const auto own = loads.subspan(layer * experts, experts);
+    for (const std::int64_t load : own) total += static_cast<double>(load) * share_one;
+    fullest += static_cast<double>(
+        fullest_rank_load(own, place.experts_of(layer), place.shares_of(layer), place.layout()));
+  }
+  return fullest > 0 ? total / ranks / fullest : 1.0;
+}
+
 }  // namespace
 
 planner::planner(planner_settings settings, std::vector<std::int32_t> cpus, int avoid_cpu)
     : settings_(std::move(settings)),
+      memory_(static_cast<std::size_t>(settings_.memory_windows - 1),
+              std::vector<std::int64_t>(settings_.cells)),
       thread_([this, cpus = std::move(cpus), avoid_cpu] { serve(cpus, avoid_cpu); }) {
   std::unique_lock lock(mutex_);
   wake_.wait(lock, [this] { return bound_; });
@@ -80,26 +98,62 @@ void planner::serve(std::vector<std::int32_t> cpus, int avoid_cpu) {
   }
 }
 
+/// [windows, layers, experts] what is remembered and the newest, oldest first.
+std::vector<std::int64_t> planner::series() const {
+  std::vector<std::int64_t> windows;
+  const std::size_t kept = std::min(remembered_, memory_.size());
+  for (std::size_t age = kept; age > 0; --age) {
+    const auto& window = memory_[(remembered_ - age) % memory_.size()];
+    windows.insert(windows.end(), window.begin(), window.end());
+  }
+  windows.insert(windows.end(), job_.loads.begin(), job_.loads.end());
+  return windows;
+}
+
+void planner::remember() {
+  if (memory_.empty()) return;
+  auto& oldest = memory_[remembered_++ % memory_.size()];
+  std::ranges::copy(job_.loads, oldest.begin());
+}
+
+void planner::make_plan_of_job() {
+  const std::vector<std::int64_t> windows = series();
+  const forecast expected =
+      predict({windows, job_.current.layers(), job_.current.experts()}, settings_.prediction);
+  plan_request request;
+  request.loads = expected.loads;
+  request.series = windows;
+  request.deviations = expected.deviations;
+  request.current = &job_.current;
+  request.cluster = &settings_.cluster;
+  request.usable_slots = settings_.usable_slots;
+  request.policy = settings_.policy;
+  request.plugin = settings_.plugin;
+  request.objective = settings_.objective;
+  request.passes = job_.passes;
+  request.compatible = settings_.compatible;
+  request.groups = settings_.groups;
+  request.seed = settings_.seed;
+  request.threads = settings_.threads;
+  request.expert_bytes = settings_.expert_bytes;
+  request.limits = settings_.limits;
+  payback_terms terms = settings_.payback;
+  if (settings_.prediction.mode == prediction_mode::sum) {
+    const auto count = static_cast<std::int64_t>(windows.size() / job_.loads.size());
+    terms.window_steps *= count;
+    request.passes *= count;
+  }
+  job_.made = make_paying_plan(request, terms, job_.payback);
+  job_.not_worth = why_not_worth(job_.made, job_.made.living_ranks, settings_.worth);
+  job_.balance_met = settings_.objective == plan_objective::tokens
+                         ? balance_of(job_.loads, job_.current, job_.made.living_ranks)
+                         : job_.made.balance_before();
+}
+
 void planner::work() {
   const auto start = std::chrono::steady_clock::now();
   if (!job_.reschedule) {
-    plan_request request;
-    request.loads = job_.loads;
-    request.current = &job_.current;
-    request.cluster = &settings_.cluster;
-    request.usable_slots = settings_.usable_slots;
-    request.policy = settings_.policy;
-    request.plugin = settings_.plugin;
-    request.objective = settings_.objective;
-    request.passes = job_.passes;
-    request.compatible = settings_.compatible;
-    request.groups = settings_.groups;
-    request.seed = settings_.seed;
-    request.threads = settings_.threads;
-    request.expert_bytes = settings_.expert_bytes;
-    request.limits = settings_.limits;
-    job_.made = make_plan(request);
-    job_.not_worth = why_not_worth(job_.made, job_.made.living_ranks, settings_.worth);
+    make_plan_of_job();
   }
   job_.steps = {};
   if (job_.not_worth.empty()) {

@@ -11,7 +11,9 @@
 #include <thread>
 #include <vector>
 
+#include "policies/payback.hpp"
 #include "policies/plan.hpp"
+#include "policies/prediction.hpp"
 #include "policies/schedule.hpp"
 #include "policies/worth.hpp"
 #include "runtime/exchange.hpp"
@@ -36,17 +38,23 @@ struct planner_settings {
   std::int32_t receives_per_batch = 4;
   way_choice way = way_choice::automatic;
   worth_limits worth;
+  prediction_settings prediction;
+  std::int32_t memory_windows = 1;  ///< past windows kept, the newest included
+  std::size_t cells = 0;            ///< layers * experts
+  payback_terms payback;            ///< window_steps: of one window
 };
 
 struct planner_job {
   // In.
   bool reschedule = false;          ///< only a new schedule from `current` to the plan made before
-  std::vector<std::int64_t> loads;  ///< [layers, experts]
+  std::vector<std::int64_t> loads;  ///< [layers, experts] of the newest window
   std::int64_t passes = 0;          ///< steps that the loads cover
   placement current;
   std::vector<slot_ref> distrusted;
   // Out.
-  plan made;
+  plan made;                 ///< for the window that is expected next
+  ballast::payback payback;  ///< of the moves
+  double balance_met = 1.0;  ///< of the newest window under `current`
   schedule steps;
   rank_operations operations;
   std::string not_worth;     ///< why nothing should be done, or empty
@@ -63,6 +71,10 @@ class planner {
   planner(const planner&) = delete;
 
   planner_job& job() { return job_; }
+
+  /// Adds the job's loads to the windows that later jobs are foretold from. To be called where all
+  /// ranks do, while nothing runs; does not allocate.
+  void remember();
   void submit();
   bool running() const { return running_.load(std::memory_order_acquire); }
   const std::string& binding() const { return binding_; }
@@ -70,9 +82,13 @@ class planner {
  private:
   void serve(std::vector<std::int32_t> cpus, int avoid_cpu);
   void work();
+  void make_plan_of_job();
+  std::vector<std::int64_t> series() const;
 
   planner_settings settings_;
   planner_job job_;
+  std::vector<std::vector<std::int64_t>> memory_;  // [memory_windows - 1] a ring
+  std::size_t remembered_ = 0;                     // windows ever
   std::atomic<bool> running_ = false;
   std::mutex mutex_;
   std::condition_variable wake_;

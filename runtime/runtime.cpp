@@ -236,6 +236,10 @@ void runtime::start_planner() {
   p.receives_per_batch = c.receives_per_batch;
   p.way = static_cast<way_choice>(c.way);
   p.worth = {c.balance_min_permille, c.gain_min_permille};
+  p.prediction = {static_cast<prediction_mode>(c.prediction), 0, c.decay_shift};
+  p.memory_windows = c.memory_windows;
+  p.cells = settings_.cells();
+  p.payback = {c.token_ns, c.window, c.horizon};
 
   const rank_place& place = topology_.map.ranks[rank_];
   const node_description& node = topology_.nodes[place.node];

@@ -54,6 +54,11 @@ void check_ranges(const ballast_config& c, int ranks) {
   in_range("bytes_per_step", c.bytes_per_step, -1, many);
   in_range("planner_threads", c.planner_threads, 1, 256);
   in_range("objective", c.objective, BALLAST_OBJECTIVE_TOKENS, BALLAST_OBJECTIVE_ACTIVATIONS);
+  in_range("prediction", c.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
+  in_range("memory_windows", c.memory_windows, 1, 256);
+  in_range("decay_shift", c.decay_shift, 1, 16);
+  in_range("token_ns", c.token_ns, 0, 1'000'000'000);
+  in_range("horizon", c.horizon, 0, many);
   in_range("backend", c.backend, BALLAST_BACKEND_HOST, BALLAST_BACKEND_CUDA);
   in_range("transport", c.transport, BALLAST_TRANSPORT_AUTO, BALLAST_TRANSPORT_MPI);
   const bool by_mpi = c.transport == BALLAST_TRANSPORT_MPI;
@@ -192,6 +197,11 @@ std::vector<agreed_field> settings::agreed_fields() const {
       {"backend", c.backend},
       {"transport", c.transport},
       {"nccl_ctas", c.nccl_ctas},
+      {"prediction", c.prediction},
+      {"memory_windows", c.memory_windows},
+      {"decay_shift", c.decay_shift},
+      {"token_ns", c.token_ns},
+      {"horizon", c.horizon},
       {"seed", static_cast<std::int64_t>(c.seed)},
       {"deadline_seconds (in ms)", std::llround(c.deadline_seconds * 1000)},
       {"policy (digest)", digest_of(policy)},

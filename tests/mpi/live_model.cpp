@@ -311,6 +311,7 @@ void live_model::check_epoch() {
   EXPECT_TRUE(same_everywhere(comm_, e.digest)) << what;
   std::int64_t received = e.bytes_received;
   MPI_Allreduce(MPI_IN_PLACE, &received, 1, MPI_INT64_T, MPI_SUM, comm_);
+  if (e.digest != 0) oracle_->remember();  // agreed on, whatever came of it
   if (e.outcome == BALLAST_OUTCOME_DROPPED) return;
 
   const planner_job& job = oracle_->expected();

@@ -26,6 +26,10 @@ planner_settings settings_of(const ballast_config& c, int ranks, const cluster_m
   s.receives_per_batch = c.receives_per_batch;
   s.way = static_cast<way_choice>(c.way);
   s.worth = {c.balance_min_permille, c.gain_min_permille};
+  s.prediction = {static_cast<prediction_mode>(c.prediction), 0, c.decay_shift};
+  s.memory_windows = c.memory_windows;
+  s.cells = static_cast<std::size_t>(c.layers) * c.experts;
+  s.payback = {c.token_ns, c.window == 0 ? c.interval : c.window, c.horizon};
   return s;
 }
 

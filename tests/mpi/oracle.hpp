@@ -23,6 +23,9 @@ class oracle {
   /// An epoch was triggered after the last noted pass, under this placement.
   void plan(const placement& current);
 
+  /// The ranks have agreed on the plan of that epoch: later ones are foretold from its window too.
+  void remember() { planner_.remember(); }
+
   /// The plan and schedule that it has to come to.
   const planner_job& expected() { return planner_.job(); }
   /// Tokens of the window that was planned for.

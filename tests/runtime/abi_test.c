@@ -20,7 +20,7 @@ AT(ballast_rank_place, gpu_bus_id, 100);
 AT(ballast_rank_place, gpu_model, 132);
 AT(ballast_rank_place, nic_name, 196);
 
-SIZE(ballast_config, 216);
+SIZE(ballast_config, 248);
 AT(ballast_config, struct_size, 0);
 AT(ballast_config, layers, 8);
 AT(ballast_config, experts, 12);
@@ -59,6 +59,12 @@ AT(ballast_config, nccl_ctas, 196);
 AT(ballast_config, hash_ctas, 200);
 AT(ballast_config, reserved_cuda, 204);
 AT(ballast_config, stream, 208);
+AT(ballast_config, prediction, 216);
+AT(ballast_config, memory_windows, 220);
+AT(ballast_config, decay_shift, 224);
+AT(ballast_config, reserved_prediction, 228);
+AT(ballast_config, token_ns, 232);
+AT(ballast_config, horizon, 240);
 
 SIZE(ballast_tensor, 24);
 AT(ballast_tensor, base, 0);
@@ -93,7 +99,7 @@ AT(ballast_layer_tables, replica_slot, 24);
 AT(ballast_layer_tables, replica_share_end, 32);
 AT(ballast_layer_tables, version, 40);
 
-SIZE(ballast_epoch, 328);
+SIZE(ballast_epoch, 352);
 AT(ballast_epoch, struct_size, 0);
 AT(ballast_epoch, epoch, 8);
 AT(ballast_epoch, step_triggered, 16);
@@ -115,6 +121,9 @@ AT(ballast_epoch, exchange_seconds, 144);
 AT(ballast_epoch, stall_seconds_max, 152);
 AT(ballast_epoch, digest, 160);
 AT(ballast_epoch, reason, 168);
+AT(ballast_epoch, seconds_saved_per_step, 328);
+AT(ballast_epoch, transfer_seconds, 336);
+AT(ballast_epoch, payback_steps, 344);
 
 SIZE(ballast_counters, 104);
 AT(ballast_counters, struct_size, 0);
@@ -162,7 +171,7 @@ AT(ballast_policy, plan_layer, 16);
 AT(ballast_policy, plan_request, 24);
 AT(ballast_policy, user, 32);
 
-SIZE(ballast_plan_request, 120);
+SIZE(ballast_plan_request, 168);
 AT(ballast_plan_request, struct_size, 0);
 AT(ballast_plan_request, layers, 8);
 AT(ballast_plan_request, experts, 12);
@@ -182,8 +191,16 @@ AT(ballast_plan_request, threads, 96);
 AT(ballast_plan_request, objective, 100);
 AT(ballast_plan_request, seed, 104);
 AT(ballast_plan_request, passes, 112);
+AT(ballast_plan_request, series, 120);
+AT(ballast_plan_request, windows, 128);
+AT(ballast_plan_request, prediction, 132);
+AT(ballast_plan_request, decay_shift, 136);
+AT(ballast_plan_request, reserved_prediction, 140);
+AT(ballast_plan_request, window_steps, 144);
+AT(ballast_plan_request, token_ns, 152);
+AT(ballast_plan_request, horizon, 160);
 
-SIZE(ballast_plan_summary, 112);
+SIZE(ballast_plan_summary, 176);
 AT(ballast_plan_summary, struct_size, 0);
 AT(ballast_plan_summary, digest, 8);
 AT(ballast_plan_summary, balance_before, 16);
@@ -196,6 +213,12 @@ AT(ballast_plan_summary, layers_changed, 88);
 AT(ballast_plan_summary, batches, 92);
 AT(ballast_plan_summary, plan_seconds, 96);
 AT(ballast_plan_summary, schedule_seconds, 104);
+AT(ballast_plan_summary, seconds_saved_per_step, 112);
+AT(ballast_plan_summary, transfer_seconds, 120);
+AT(ballast_plan_summary, transfer_seconds_by_link, 128);
+AT(ballast_plan_summary, payback_steps, 160);
+AT(ballast_plan_summary, payback_refused, 168);
+AT(ballast_plan_summary, reserved, 172);
 
 SIZE(ballast_plan_layer, 40);
 AT(ballast_plan_layer, struct_size, 0);
@@ -265,6 +288,11 @@ VALUE(BALLAST_LOG_ERROR, 0);
 VALUE(BALLAST_LOG_WARNING, 1);
 VALUE(BALLAST_LOG_INFO, 2);
 VALUE(BALLAST_LOG_DEBUG, 3);
+
+VALUE(BALLAST_PREDICTION_AUTO, 0);
+VALUE(BALLAST_PREDICTION_SUM, 1);
+VALUE(BALLAST_PREDICTION_DECAY, 2);
+VALUE(BALLAST_PREDICTION_ROBUST, 3);
 
 VALUE(BALLAST_IDS_INT32, 0);
 VALUE(BALLAST_IDS_INT64, 1);
