@@ -1,0 +1,197 @@
+// Rebalancing at every window of a series: plan on the windows up to t, score the plan on window t
+// (fit) and on window t + 1 (next), count the slots that receive an expert. Balance is mean / max
+// of the rank loads, mean over layers and windows. One set of options for all series.
+//
+// drift_bench SERIES_DIRECTORY TRACE_DIRECTORY [series name part] [layers]
+//
+// SERIES_DIRECTORY holds dsv3_drift.npy, qwen3_drift.npy and kimi_drift.npy as genloads.py of the
+// shared data writes them; TRACE_DIRECTORY the recorded traces. A file that is missing is named and
+// its rows are skipped.
+
+#include <cstdio>
+#include <cstdlib>
+#include <ctime>
+#include <exception>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "jobs/loads/trace.hpp"
+#include "policies/balance.hpp"
+#include "policies/plan.hpp"
+#include "policies/prediction.hpp"
+#include "tests/policies/synthetic_loads.hpp"
+
+namespace {
+
+using namespace ballast;
+using longs = std::vector<std::int64_t>;
+
+constexpr std::int64_t moves_permille = 120;  // of a layer's slots, at most in one rebalance
+constexpr int memory_windows = 32;
+
+struct shape {
+  const char* name;
+  const char* file;
+  bool recorded;
+  int window_steps;
+  int ranks, ranks_per_node, slots_per_rank, groups;
+  double fit, next, moved_percent;  // the bar
+};
+
+const shape shapes[] = {
+    {"dsv3_ep32_288_glob", "dsv3_drift.npy", false, 1, 32, 8, 9, 1, 0.97, 0.8813, 12},
+    {"dsv3_ep32_288_hier", "dsv3_drift.npy", false, 1, 32, 8, 9, 8, 0.92, 0.8454, 12},
+    {"qwen3_ep16_144", "qwen3_drift.npy", false, 1, 16, 8, 9, 1, 0.97, 0.8993, 12},
+    {"qwen3_ep64_192", "qwen3_drift.npy", false, 1, 64, 8, 3, 1, 0.92, 0.7904, 15},
+    {"dsv3_ep144_288", "dsv3_drift.npy", false, 1, 144, 8, 2, 1, 0.75, 0.6228, 20},
+    {"kimi_ep128_512", "kimi_drift.npy", false, 1, 128, 8, 4, 1, 0.95, 0.8099, 15},
+    {"gptoss_ep8_40_mixed", "gptoss20b_decode_b64_mixed.json.gz", true, 48, 8, 8, 5, 1, 0, 0.9312,
+     7},
+    {"dsv2lite_ep8_72_mixed", "dsv2lite_prefill512_mixed.json", true, 1, 8, 8, 9, 1, 0, 0.8806, 8},
+};
+
+/// [windows, layers, experts]; what does not fill a window is left out.
+struct window_series {
+  int layers = 0;
+  int experts = 0;
+  longs loads;
+
+  std::size_t cells() const { return static_cast<std::size_t>(layers) * experts; }
+  int windows() const { return static_cast<int>(loads.size() / cells()); }
+  std::span<const std::int64_t> at(int first, int count) const {
+    return std::span(loads).subspan(first * cells(), count * cells());
+  }
+};
+
+window_series read_series(const std::string& path, int window_steps, int layers_most) {
+  const auto source = open_trace(path);
+  window_series series{std::min(source->layers(), layers_most), source->experts(), {}};
+  longs step(static_cast<std::size_t>(source->layers()) * source->experts());
+  const std::int64_t windows = source->steps() / window_steps;
+  series.loads.assign(static_cast<std::size_t>(windows) * series.cells(), 0);
+  for (std::int64_t number = 0; number < windows * window_steps; ++number) {
+    source->counts(number, step);
+    const std::size_t first = static_cast<std::size_t>(number / window_steps) * series.cells();
+    for (std::size_t cell = 0; cell < series.cells(); ++cell)
+      series.loads[first + cell] += step[cell];
+  }
+  return series;
+}
+
+double balance(std::span<const std::int64_t> loads, const placement& place) {
+  const auto experts = static_cast<std::size_t>(place.experts());
+  double sum = 0;
+  for (int layer = 0; layer < place.layers(); ++layer) {
+    const auto own = loads.subspan(layer * experts, experts);
+    double total = 0;
+    for (const std::int64_t load : own) total += static_cast<double>(load) * share_one;
+    const auto fullest = static_cast<double>(
+        fullest_rank_load(own, place.experts_of(layer), place.shares_of(layer), place.layout()));
+    sum += fullest > 0 ? total / place.layout().ranks() / fullest : 1.0;
+  }
+  return sum / place.layers();
+}
+
+enum class knowledge { last_window, series, next_window };
+
+struct row {
+  double fit = 0, next = 0, moved = 0, moved_first = 0, plan_ms = 0;
+};
+
+row run(const shape& size, const window_series& series, const char* policy, knowledge known) {
+  const slot_layout layout = slot_layout::uniform(size.ranks, size.slots_per_rank);
+  const std::vector<std::int32_t> usable(static_cast<std::size_t>(size.ranks), size.slots_per_rank);
+  const cluster_map cluster =
+      testing::even_cluster(size.ranks / size.ranks_per_node, size.ranks_per_node);
+  placement current = initial_placement(series.layers, series.experts, layout, usable);
+  row result;
+  const int rebalances = series.windows() - 1;
+  for (int t = 0; t < rebalances; ++t) {
+    plan_request request;
+    request.current = &current;
+    request.cluster = &cluster;
+    request.policy = policy;
+    request.groups = size.groups;
+    request.threads = 2;
+    const bool greedy = request.policy != "flow";
+    request.compatible = greedy;
+    if (!greedy) request.limits.max_moves_per_layer = moves_permille * layout.slots() / 1000;
+    const std::clock_t began = std::clock();
+    forecast expected;
+    if (known == knowledge::series) {
+      const int first = std::max(0, t + 1 - memory_windows);
+      expected = predict({series.at(first, t + 1 - first), series.layers, series.experts}, {});
+      request.loads = expected.loads;
+      request.deviations = expected.deviations;
+    } else {
+      request.loads = series.at(known == knowledge::next_window ? t + 1 : t, 1);
+    }
+    plan made = decide(request);
+    result.plan_ms += 1e3 * static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
+    const double moved =
+        static_cast<double>(made.moves()) / (static_cast<double>(series.layers) * layout.slots());
+    if (t == 0) result.moved_first = moved;
+    result.moved += moved;
+    current = std::move(made.target);
+    result.fit += balance(series.at(t, 1), current);
+    result.next += balance(series.at(t + 1, 1), current);
+  }
+  for (double* sum : {&result.fit, &result.next, &result.moved, &result.plan_ms})
+    *sum /= rebalances;
+  return result;
+}
+
+void print(const shape& size, const char* what, const row& result, bool judged) {
+  const auto mark = [&](bool missed) { return judged && missed ? '!' : ' '; };
+  std::printf("%-22s %-26s %.4f%c %.4f%c %6.1f%c %6.1f %9.1f\n", size.name, what, result.fit,
+              mark(result.fit < size.fit), result.next, mark(result.next < size.next),
+              100 * result.moved, mark(100 * result.moved > size.moved_percent),
+              100 * result.moved_first, result.plan_ms);
+  std::fflush(stdout);
+}
+
+int bench(const std::string& series_directory, const std::string& trace_directory,
+          const std::string& part, int layers) {
+  std::printf(
+      "# at most %lld permille of a layer's slots move; memory of %d windows; ms: processor time "
+      "of\n"
+      "# prediction and planning, two threads; !: misses the bar\n%-22s %-26s %7s %7s %7s %7s "
+      "%9s\n",
+      static_cast<long long>(moves_permille), memory_windows, "series", "planned by", "fit", "next",
+      "moved %", "first %", "ms");
+  int missing = 0;
+  for (const shape& size : shapes) {
+    if (std::string(size.name).find(part) == std::string::npos) continue;
+    const std::string path = (size.recorded ? trace_directory : series_directory) + "/" + size.file;
+    if (!std::filesystem::exists(path)) {
+      std::printf("%-22s MISSING: %s\n", size.name, path.c_str());
+      ++missing;
+      continue;
+    }
+    const window_series series = read_series(path, size.window_steps, layers);
+    print(size, "flow, series", run(size, series, "flow", knowledge::series), true);
+    print(size, "flow, last window", run(size, series, "flow", knowledge::last_window), false);
+    print(size, "flow that knows the next", run(size, series, "flow", knowledge::next_window),
+          false);
+    print(size, "published greedy", run(size, series, "deepseek", knowledge::last_window), false);
+    std::printf("%-22s %-26s %.4f  %.4f  %6.1f\n", size.name, "the bar", size.fit, size.next,
+                size.moved_percent);
+  }
+  return missing == 0 ? 0 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) {
+    std::fprintf(stderr, "usage: drift_bench SERIES_DIRECTORY TRACE_DIRECTORY [part] [layers]\n");
+    return 64;
+  }
+  try {
+    return bench(argv[1], argv[2], argc > 3 ? argv[3] : "", argc > 4 ? std::atoi(argv[4]) : 4096);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "drift_bench: %s\n", e.what());
+    return 70;
+  }
+}
