@@ -181,6 +181,12 @@ void serve_whole(const plan_request& request, const planning_task& task, plan& d
     const auto target_shares = decided.target.shares_of(layer);
     layer_outcome& outcome = decided.layers[layer];
     const std::int64_t before = fullest_read(activations, layout, now, current.shares_of(layer));
+    if (task.kind == policy_kind::keep) {
+      const std::int64_t after = fullest_read(activations, layout, target, target_shares);
+      outcome.risk_before = outcome.max_before = static_cast<scaled_load>(before) * share_one;
+      outcome.risk_after = outcome.max_after = static_cast<scaled_load>(after) * share_one;
+      continue;
+    }
     std::int64_t after = server.serve(activations, layout, target, target_shares);
     kept.assign(now.begin(), now.end());
     repair.repair(layout, task.usable_slots, current.experts(), kept);

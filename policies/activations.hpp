@@ -54,7 +54,8 @@ class whole_server {
 
 /// Turns a plan made for activations as if they could be split into one that serves every expert
 /// whole, on the planned placement or, where that is as good, on the current one. Fills in
-/// max_before and max_after: a replica with any share now counts as read.
+/// max_before and max_after: a replica with any share now counts as read. `static` is only
+/// measured.
 void serve_whole(const plan_request& request, const planning_task& task, plan& decided);
 
 }  // namespace ballast

@@ -335,7 +335,7 @@ void plan_activations(const plan_request& request, const planning_task& task, pl
   by_activations.series = {};
   by_activations.deviations = {};
   plan_layers(by_activations, task, decided);
-  if (task.kind != policy_kind::keep) serve_whole(by_activations, task, decided);
+  serve_whole(by_activations, task, decided);
 }
 
 /// Experts without a replica on a rank that is not masked.

@@ -60,8 +60,10 @@ struct plan_request {
                               ///< any gain is worth them
   std::string policy = "static";          ///< a name of policy_names(), or that of `plugin`
   const plugin_policy* plugin = nullptr;  ///< not owned; if given, it plans (plugin.hpp)
-  bool compatible = false;  ///< the published rules to the letter: duplicates on a rank, slots in
-                            ///< published order; needs a uniform layout whose slots are all usable
+  bool compatible = false;  ///< the published rules to the letter, of a policy that has them:
+                            ///< duplicates on a rank, slots in published order; policies that plan
+                            ///< from nothing then need a uniform layout and use all slots of a rank
+                            ///< or none
   std::int32_t groups = 1;  ///< of experts, for hierarchical planning
   std::uint64_t seed = 1;   ///< `random` only
   std::int32_t threads = 1;

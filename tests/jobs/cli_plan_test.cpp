@@ -242,5 +242,16 @@ TEST(cli_plan, help_and_version) {
   }
 }
 
+TEST(cli_plan, objective_activations_serves_every_expert_by_one_replica) {
+  const auto file = std::filesystem::temp_directory_path() / "ballast_cli_activations.json";
+  plan(with(one_plan, {"--objective", "activations", "--out", file.string()}));
+  const json placed = json::parse(std::ifstream(file));
+  for (const json& layer : placed["shares"]) {
+    for (const json& share : layer) EXPECT_TRUE(share == 0 || share == 65536) << share;
+  }
+  std::filesystem::remove(file);
+  EXPECT_EQ(run(with(one_plan, {"--objective", "latency"})).code, 64);
+}
+
 }  // namespace
 }  // namespace ballast

@@ -104,6 +104,21 @@ TEST(activations, every_policy_serves_whole_and_no_worse_than_now) {
   }
 }
 
+TEST(activations, every_replica_with_a_share_counts_as_read) {
+  testing::scenario s = testing::uniform_scenario({10, 4, 6}, 1, 3, 2, 2);  // 0 1 | 2 0
+  s.request.objective = plan_objective::activations;
+  s.request.policy = "static";
+  const plan kept = make_plan(s.get());
+  EXPECT_EQ(kept.layers[0].max_before, scaled_load{16} * share_one);
+  EXPECT_EQ(kept.layers[0].max_after, scaled_load{16} * share_one);
+  s.request.policy = "deepseek";
+  s.request.limits.max_moves_per_layer = 0;
+  const plan whole = make_plan(s.get());
+  EXPECT_EQ(whole.layers[0].max_after, scaled_load{14} * share_one);
+  EXPECT_EQ(ints(whole.target.shares_of(0).begin(), whole.target.shares_of(0).end()),
+            (ints{share_one, share_one, share_one, 0}));
+}
+
 TEST(activations, are_refused_where_they_have_no_meaning) {
   const auto why = [](auto&& change) {
     testing::scenario s = testing::uniform_scenario(longs(4, 1), 1, 4, 2, 2);
