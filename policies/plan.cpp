@@ -374,6 +374,7 @@ plan decide(const plan_request& request) {
   decided.layers.resize(static_cast<std::size_t>(decided.target.layers()));
   if (task.kind == policy_kind::plugin) {
     plan_by_plugin(request, task, decided);
+    apply_limits(request, task, decided);
   } else if (request.objective == plan_objective::activations) {
     plan_activations(request, task, decided);
   } else {

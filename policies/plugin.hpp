@@ -26,7 +26,8 @@ class plugin_policy {
 /// Lets the request's plug-in plan into decided.target and fills in the layers. Where its plan is
 /// legal, an expert that stays on its rank keeps its slot (unless `compatible`). Throws
 /// std::invalid_argument naming policy, layer and value where the plan is illegal, occupies slots
-/// that are not usable, or exceeds the limits: a plug-in knows them and is not cut off.
+/// that are not usable, or exceeds max_moves_per_layer or max_bytes_per_rank: a plug-in knows them
+/// and is not cut off. Limits that it is not told of keep whole layers back, as for any policy.
 void plan_by_plugin(const plan_request& request, const planning_task& task, plan& decided);
 
 }  // namespace ballast

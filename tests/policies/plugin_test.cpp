@@ -81,6 +81,17 @@ TEST(plugin, what_it_throws_is_what_the_plan_throws) {
   EXPECT_THROW(make_plan(s.request), std::runtime_error);
 }
 
+TEST(plugin, limits_it_is_not_told_of_keep_layers_back) {
+  testing::scenario s = scene();
+  const function_policy policy([](placement& t) { put(t, 0, 4); });
+  s.get();
+  s.request.policy = "mine";
+  s.request.plugin = &policy;
+  EXPECT_EQ(make_plan(s.request).moves(), 1);
+  s.request.limits.max_moves_total = 0;
+  EXPECT_EQ(make_plan(s.request).moves(), 0);
+}
+
 TEST(plugin, experts_keep_their_slots_and_shares_go_with_them) {
   testing::scenario s = scene();
   const function_policy policy([](placement& t) {
