@@ -37,6 +37,24 @@ void device_exchange::begin(const schedule& schedule, const rank_operations& ope
   bad_move_ = -1;
   draining_ = false;
   budget_ = nccl_budget_ = options_.bytes_per_step;
+  choose_transports();
+}
+
+// By NCCL go the moves between ranks that do not pull from each other; and what such a move
+// forwards must have come by NCCL too, so that the order of the stream is enough. From the schedule
+// and the links, which all ranks know alike.
+void device_exchange::choose_transports() {
+  const std::vector<scheduled_move>& moves = schedule_->moves;
+  by_nccl_.assign(moves.size(), 0);
+  for (std::size_t m = moves.size(); m-- > 0;) {
+    const scheduled_move& move = moves[m];
+    if (move.source_rank == move.target_rank) {
+      BALLAST_EXPECT(by_nccl_[m] == 0, "a copy inside a rank is forwarded by NCCL");
+      continue;
+    }
+    if (!links_.pulls_between(move.source_rank, move.target_rank)) by_nccl_[m] = 1;
+    if (by_nccl_[m] != 0 && move.forwards >= 0) by_nccl_[move.forwards] = 1;
+  }
 }
 
 // Whatever this batch writes has left service on the compute stream when `ready` is reached, and
@@ -63,9 +81,8 @@ void device_exchange::list_operations(active_batch& a) {
   for (std::int32_t o = operations_->first_of_batch[a.batch];
        o < operations_->first_of_batch[a.batch + 1]; ++o) {
     const rank_operation& op = operations[o];
-    const scheduled_move& move = schedule_->moves[op.move];
     if (op.kind == operation_kind::send) {
-      if (!goes_by_nccl(move)) a.tokens.push_back({op.move, op.peer, false, MPI_REQUEST_NULL});
+      if (!goes_by_nccl(op.move)) a.tokens.push_back({op.move, op.peer, false, MPI_REQUEST_NULL});
       continue;
     }
     BALLAST_EXPECT(a.arrivals.size() < static_cast<std::size_t>(options_.receives_per_batch),
@@ -75,8 +92,7 @@ void device_exchange::list_operations(active_batch& a) {
   }
   // The vectors do not grow from here on: MPI keeps the addresses of the requests.
   for (arrival& in : a.arrivals) {
-    const scheduled_move& move = schedule_->moves[in.move];
-    if (in.source == options_.rank || goes_by_nccl(move)) continue;
+    if (in.source == options_.rank || goes_by_nccl(in.move)) continue;
     BALLAST_MPI(MPI_Irecv(nullptr, 0, MPI_BYTE, in.source, tag_of_move(in.move), comm_, &in.token));
   }
 }
@@ -88,7 +104,7 @@ void device_exchange::list_nccl_rounds(active_batch& a) {
   const batch& b = schedule_->batches[a.batch];
   for (std::int32_t m = b.first_move; m < b.first_move + b.move_count; ++m) {
     const scheduled_move& move = schedule_->moves[m];
-    if (move.source_rank == move.target_rank || !goes_by_nccl(move)) continue;
+    if (!goes_by_nccl(m)) continue;
     const std::int64_t bytes = memory_.expert_bytes(move.layer);
     if (a.rounds.empty() || a.rounds.back().round != move.round)
       a.rounds.push_back({move.round, 0});
@@ -243,48 +259,39 @@ void device_exchange::post_nccl_rounds() {
 }
 
 void device_exchange::post_nccl_round(active_batch& a, std::int32_t round) {
-  struct part {
-    std::byte* at;
-    std::size_t bytes;
-    int peer;
-  };
-  std::vector<part> sends;
-  std::vector<part> receives;
+  sends_.clear();
+  receives_.clear();
   const auto& operations = operations_->operations;
   for (std::int32_t o = operations_->first_of_batch[a.batch];
        o < operations_->first_of_batch[a.batch + 1]; ++o) {
     const rank_operation& op = operations[o];
     const scheduled_move& move = schedule_->moves[op.move];
-    if (op.round != round || op.kind == operation_kind::copy || !goes_by_nccl(move)) continue;
+    if (op.round != round || !goes_by_nccl(op.move)) continue;
     const bool sending = op.kind == operation_kind::send;
     const weight_location where = sending ? source_of(move, a.batch) : landing(move, a.batch);
     for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
-      (sending ? sends : receives)
+      (sending ? sends_ : receives_)
           .push_back({memory_.address(move.layer, t, where), memory_.tensor_bytes(move.layer, t),
                       op.peer});
     }
   }
   constexpr std::size_t half = nccl_link::group_operations_max / 2;
-  for (std::size_t first = 0; first < std::max(sends.size(), receives.size()); first += half) {
+  for (std::size_t first = 0; first < std::max(sends_.size(), receives_.size()); first += half) {
     links_.nccl->begin_group();
-    for (std::size_t i = first; i < std::min(first + half, sends.size()); ++i)
-      links_.nccl->send(sends[i].at, sends[i].bytes, sends[i].peer, nccl_stream_.get());
-    for (std::size_t i = first; i < std::min(first + half, receives.size()); ++i)
-      links_.nccl->receive(receives[i].at, receives[i].bytes, receives[i].peer, nccl_stream_.get());
+    for (std::size_t i = first; i < std::min(first + half, sends_.size()); ++i)
+      links_.nccl->send(sends_[i].at, sends_[i].bytes, sends_[i].peer, nccl_stream_.get());
+    for (std::size_t i = first; i < std::min(first + half, receives_.size()); ++i)
+      links_.nccl->receive(receives_[i].at, receives_[i].bytes, receives_[i].peer,
+                           nccl_stream_.get());
     links_.nccl->end_group();
   }
   for (arrival& in : a.arrivals) {
     const scheduled_move& move = schedule_->moves[in.move];
-    if (move.round != round || in.source == options_.rank || !goes_by_nccl(move)) continue;
+    if (move.round != round || !goes_by_nccl(in.move)) continue;
     events_[in.slot].record(nccl_stream_.get());
     in.at = stage::moving;
     bytes_received_ += memory_.expert_bytes(move.layer);
   }
-}
-
-bool device_exchange::goes_by_nccl(const scheduled_move& move) const {
-  return move.source_rank != move.target_rank &&
-         !links_.pulls_between(move.source_rank, move.target_rank);
 }
 
 weight_location device_exchange::landing(const scheduled_move& move, int batch) const {

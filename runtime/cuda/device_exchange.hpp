@@ -107,6 +107,14 @@ class device_exchange final : public exchange {
     event ready;  ///< of the compute stream, when the batch was started
   };
 
+  /// One tensor of a move, as NCCL sends or receives it.
+  struct message {
+    std::byte* at = nullptr;
+    std::size_t bytes = 0;
+    int peer = 0;
+  };
+
+  void choose_transports();
   void list_operations(active_batch& a);
   void list_nccl_rounds(active_batch& a);
   void post_nccl_rounds();
@@ -120,7 +128,7 @@ class device_exchange final : public exchange {
   bool unpaced() const { return options_.bytes_per_step == 0; }
   bool to_verify(std::int32_t move) const;
   bool is_complete(active_batch& a) const;
-  bool goes_by_nccl(const scheduled_move& move) const;
+  bool goes_by_nccl(std::int32_t move) const { return by_nccl_[move] != 0; }
   weight_location source_of(const scheduled_move& move, int batch) const;
 
   MPI_Comm comm_;
@@ -138,6 +146,9 @@ class device_exchange final : public exchange {
 
   const schedule* schedule_ = nullptr;
   const rank_operations* operations_ = nullptr;
+  std::vector<char> by_nccl_;   // [moves of the schedule]
+  std::vector<message> sends_;  // of a round by NCCL
+  std::vector<message> receives_;
   std::array<active_batch, 2> active_;  // by batch number modulo 2
   int first_active_ = 0;                // batch number
   int active_count_ = 0;
