@@ -30,6 +30,13 @@ struct exchange_buffers {
   std::vector<record> all;
 };
 
+[[noreturn]] void fall_silent(MPI_Comm comm, double deadline_seconds) {
+  const std::string names = silent_ranks(comm, roll_call_seconds);
+  throw error(BALLAST_ERROR_DEADLINE,
+              fmt::format("start-up agreement: no answer from rank {} within {} s",
+                          names.empty() ? "?" : names, deadline_seconds));
+}
+
 // "0-2, 5": long lists of ranks are cut.
 std::string list_ranks(const std::vector<int>& ranks) {
   std::string text;
@@ -82,10 +89,7 @@ void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& 
                              comm, &request));
   if (!wait_until(request, deadline_seconds, nullptr)) {
     static_cast<void>(buffers.release());
-    const std::string names = silent_ranks(comm, roll_call_seconds);
-    throw error(BALLAST_ERROR_DEADLINE,
-                fmt::format("start-up agreement: no answer from rank {} within {} s",
-                            names.empty() ? "?" : names, deadline_seconds));
+    fall_silent(comm, deadline_seconds);
   }
 
   for (int r = 0; r < ranks; ++r) {
@@ -102,6 +106,20 @@ void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& 
                 fmt::format("rank {}: {}", r, all[r].text));
   }
   compare(all, fields);
+}
+
+void minimise_over_ranks(MPI_Comm comm, std::vector<std::uint64_t>& values,
+                         double deadline_seconds) {
+  // On the heap, so that they can be left to MPI when a rank never comes.
+  auto reduced = std::make_unique<std::vector<std::uint64_t>>(values);
+  MPI_Request request = MPI_REQUEST_NULL;
+  BALLAST_MPI(MPI_Iallreduce(MPI_IN_PLACE, reduced->data(), static_cast<int>(reduced->size()),
+                             MPI_UINT64_T, MPI_MIN, comm, &request));
+  if (!wait_until(request, deadline_seconds, nullptr)) {
+    static_cast<void>(reduced.release());
+    fall_silent(comm, deadline_seconds);
+  }
+  values = std::move(*reduced);
 }
 
 }  // namespace ballast

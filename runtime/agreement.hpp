@@ -34,6 +34,11 @@ inline constexpr std::size_t agreed_fields_max = 40;
 void agree(MPI_Comm comm, const verdict& mine, const std::vector<agreed_field>& fields,
            double deadline_seconds);
 
+/// Collective, blocking up to the deadline; then throws error(DEADLINE) naming the silent ranks.
+/// Each value becomes the smallest of all ranks'; all pass as many.
+void minimise_over_ranks(MPI_Comm comm, std::vector<std::uint64_t>& values,
+                         double deadline_seconds);
+
 /// Runs `check` and turns what it throws into a verdict.
 template <typename Check>
 verdict verdict_of(Check&& check);

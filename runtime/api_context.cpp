@@ -110,8 +110,10 @@ ballast_status ballast_create(const ballast_config* config, MPI_Comm comm,
       require_struct_size(config->struct_size, sizeof(ballast_config), sizeof(ballast_config),
                           "config");
     });
-    if (given.status != BALLAST_OK) ballast::runtime::refuse(given, comm);
-    *context = new ballast_context{ballast::runtime(*config, comm)};
+    ballast_config usable;
+    ballast_config_init(&usable);
+    if (given.status == BALLAST_OK) usable = *config;
+    *context = new ballast_context{ballast::runtime(usable, comm, given)};
   });
 }
 
@@ -261,6 +263,18 @@ ballast_status ballast_epoch_report(const ballast_context* context, int32_t inde
     if (report == nullptr)
       throw error(BALLAST_ERROR_STATE, fmt::format("there is no epoch at index {}", index));
     copy_out(*report, epoch, "epoch");
+  });
+}
+
+ballast_status ballast_damaged(const ballast_context* context, int32_t index,
+                               ballast_damage* damage) {
+  return guard([&] {
+    require_argument(context, "context");
+    const std::span<const ballast_damage> all = context->runtime.damaged();
+    if (index < 0 || static_cast<std::size_t>(index) >= all.size())
+      throw error(BALLAST_ERROR_STATE,
+                  fmt::format("there is no damaged expert at index {}", index));
+    copy_out(all[index], damage, "damage");
   });
 }
 

@@ -10,6 +10,7 @@
 #include "policies/schedule.hpp"
 #include "runtime/discovery.hpp"
 #include "runtime/error.hpp"
+#include "runtime/given_placement.hpp"
 #include "runtime/guard.hpp"
 #include "runtime/mpi_handles.hpp"
 #include "runtime/plan_handle.hpp"
@@ -19,66 +20,37 @@ using ballast::copy_out;
 using ballast::error;
 using ballast::guard;
 using ballast::require_argument;
+using ballast::require_in_range;
 using ballast::require_struct_size;
 
 namespace {
 
-ballast::placement current_of(const ballast_plan_request& request) {
-  const auto layout = ballast::slot_layout::uniform(request.ranks, request.slots_per_rank);
-  if (request.placement == nullptr) {
-    if (request.shares != nullptr)
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT, "shares are given without a placement");
-    const std::vector<std::int32_t> usable(request.ranks, request.slots_per_rank);
-    return ballast::initial_placement(request.layers, request.experts, layout, usable);
-  }
-  ballast::placement current(request.layers, request.experts, layout);
-  const std::size_t slots = layout.slots();
-  for (int layer = 0; layer < request.layers; ++layer) {
-    const std::int32_t* experts = request.placement + layer * slots;
-    for (std::size_t s = 0; s < slots; ++s) {
-      if (experts[s] < -1 || experts[s] >= request.experts) {
-        throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                    fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
-                                layer, s, experts[s], request.experts - 1));
-      }
-      current.experts_of(layer)[s] = experts[s];
-      if (request.shares != nullptr)
-        current.shares_of(layer)[s] = request.shares[layer * slots + s];
-    }
-    if (request.shares == nullptr)
-      ballast::set_equal_shares(current.experts_of(layer), request.experts,
-                                current.shares_of(layer));
-  }
-  if (const std::string why = why_illegal(current, request.compatible != 0); !why.empty()) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, "placement: " + why);
-  }
-  return current;
+ballast::placement current_of(const ballast_plan_request& r) {
+  const std::vector<std::int32_t> usable(r.ranks, r.slots_per_rank);
+  return ballast::read_placement(
+      {r.layers, r.experts, r.slots_per_rank, r.placement, r.shares, r.compatible != 0},
+      ballast::slot_layout::uniform(r.ranks, r.slots_per_rank), usable);
 }
 
 void check_shape(const ballast_plan_request& r) {
-  const auto in_range = [](const char* field, std::int64_t value, std::int64_t least,
-                           std::int64_t most) {
-    if (value >= least && value <= most) return;
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("{} is {}, expected {} to {}", field, value, least, most));
-  };
-  in_range("layers", r.layers, 1, 4096);
-  in_range("experts", r.experts, 1, 65536);
-  in_range("ranks", r.ranks, 1, 16384);
-  in_range("slots_per_rank", r.slots_per_rank, 1, 1024);
-  in_range("groups", r.groups, 1, r.experts);
-  in_range("threads", r.threads, 1, 256);
-  in_range("objective", r.objective, BALLAST_OBJECTIVE_TOKENS, BALLAST_OBJECTIVE_ACTIVATIONS);
-  in_range("passes", r.passes, 0, std::int64_t{1} << 62);
-  in_range("max_moves", r.max_moves, -1, std::int64_t{1} << 62);
-  in_range("max_bytes", r.max_bytes, -1, std::int64_t{1} << 62);
-  in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
-  in_range("windows", r.windows, r.series != nullptr ? 1 : 0, std::int64_t{1} << 24);
-  in_range("prediction", r.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
-  in_range("decay_shift", r.decay_shift, 1, 16);
-  in_range("window_steps", r.window_steps, 1, std::int64_t{1} << 32);
-  in_range("token_ns", r.token_ns, 0, 1'000'000'000);
-  in_range("horizon", r.horizon, 0, std::int64_t{1} << 62);
+  require_in_range("layers", r.layers, 1, 4096);
+  require_in_range("experts", r.experts, 1, 65536);
+  require_in_range("ranks", r.ranks, 1, 16384);
+  require_in_range("slots_per_rank", r.slots_per_rank, 1, 1024);
+  require_in_range("groups", r.groups, 1, r.experts);
+  require_in_range("threads", r.threads, 1, 256);
+  require_in_range("objective", r.objective, BALLAST_OBJECTIVE_TOKENS,
+                   BALLAST_OBJECTIVE_ACTIVATIONS);
+  require_in_range("passes", r.passes, 0, std::int64_t{1} << 62);
+  require_in_range("max_moves", r.max_moves, -1, std::int64_t{1} << 62);
+  require_in_range("max_bytes", r.max_bytes, -1, std::int64_t{1} << 62);
+  require_in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
+  require_in_range("windows", r.windows, r.series != nullptr ? 1 : 0, std::int64_t{1} << 24);
+  require_in_range("prediction", r.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
+  require_in_range("decay_shift", r.decay_shift, 1, 16);
+  require_in_range("window_steps", r.window_steps, 1, std::int64_t{1} << 32);
+  require_in_range("token_ns", r.token_ns, 0, 1'000'000'000);
+  require_in_range("horizon", r.horizon, 0, std::int64_t{1} << 62);
   if (static_cast<std::int64_t>(r.ranks) * r.slots_per_rank < r.experts) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
                 fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts",

@@ -264,6 +264,7 @@ bool balancer::finish() {
 ballast_counters balancer::counters() const {
   ballast_counters now = counters_;
   now.steps = step_;
+  now.experts_damaged = static_cast<std::int32_t>(damaged_.size());
   if (last_commit_step_ >= 0) now.steps_since_commit = step_ - 1 - last_commit_step_;
   return now;
 }

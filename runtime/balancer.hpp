@@ -21,6 +21,7 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 
 #include "runtime/backend.hpp"
@@ -69,6 +70,8 @@ class balancer {
   ballast_counters counters() const;
   /// The report of a past epoch, newest = 0; null if there is none.
   const ballast_epoch* report(int index) const;
+  /// The only copies that hold wrong bytes; see ballast_damaged.
+  std::span<const ballast_damage> damaged() const { return damaged_; }
 
  private:
   void busy_step();
@@ -97,6 +100,8 @@ class balancer {
   void begin_drain(const std::string& reason, bool retry);
   void begin_reschedule();
   void quarantine(const slot_ref& slot, int expert);
+  std::string note_damage();
+  void forget_damage(int committed_batch);
   void close(int outcome, const std::string& reason);
   void mark(int layer);
   void refresh_marked(bool committed);
@@ -143,6 +148,8 @@ class balancer {
   std::vector<std::int32_t> marked_layers_;
   std::vector<char> is_marked_;
   bool tables_changed_ = false;
+
+  std::vector<ballast_damage> damaged_;
 };
 
 }  // namespace ballast

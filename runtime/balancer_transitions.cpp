@@ -177,11 +177,8 @@ void balancer::commit_batch(int index) {
     parts_.live.set_expert(steps.releases[r].layer, steps.releases[r].slot, no_expert);
     mark(steps.releases[r].layer);
   }
-  for (const std::int32_t layer : marked_layers_) {
-    for (int e = 0; e < parts_.config.config.experts; ++e) {
-      BALLAST_EXPECT(parts_.live.replicas(layer, e) > 0, "an expert has lost its last replica");
-    }
-  }
+  BALLAST_EXPECT(parts_.live.experts_lost() == 0, "an expert has lost its last replica");
+  if (!damaged_.empty()) forget_damage(index);
   refresh_marked(true);
   epoch_.step_committed = step_;
   last_commit_step_ = step_;
@@ -203,9 +200,7 @@ void balancer::on_drained(const vote& all) {
   const slot_ref source = {bad_move_.layer, bad_move_.source_slot};
   const bool others = parts_.live.replicas(bad_move_.layer, bad_move_.expert) > 1;
   if (all.bad_source == 0) {
-    if (!others)
-      return close(BALLAST_OUTCOME_DROPPED,
-                   drop_reason_ + "; the source itself is bad and has no other replica");
+    if (!others) return close(BALLAST_OUTCOME_DROPPED, note_damage());
     quarantine(source, bad_move_.expert);
   }
   if (others && bad_move_.forwards < 0) parts_.planning.job().distrusted.push_back(source);
@@ -226,6 +221,39 @@ void balancer::quarantine(const slot_ref& slot, int expert) {
                                               "damaged there; the slot is out of service",
                                               slot.layer, slot.slot, expert));
   }
+}
+
+// The copy is bad and there is no other: it goes on serving, and the engine has to load it again.
+std::string balancer::note_damage() {
+  const scheduled_move& m = bad_move_;
+  const bool known = std::ranges::any_of(damaged_, [&](const ballast_damage& d) {
+    return d.layer == m.layer && d.slot == m.source_slot;
+  });
+  if (!known) {
+    damaged_.push_back(
+        {sizeof(ballast_damage), m.layer, m.expert, m.source_slot, m.source_rank, epoch_.epoch});
+  }
+  const std::string text = fmt::format(
+      "layer {}, expert {}: its only copy, in slot {} on rank {}, is damaged; load it "
+      "again (ballast_damaged)",
+      m.layer, m.expert, m.source_slot, m.source_rank);
+  if (parts_.rank == 0) parts_.log(BALLAST_LOG_ERROR, text);
+  return text;
+}
+
+// What a committed batch has shown to be healed: the bytes that it moved were verified.
+void balancer::forget_damage(int committed_batch) {
+  const schedule& steps = parts_.planning.job().steps;
+  const batch& b = steps.batches[committed_batch];
+  const std::span<const scheduled_move> moves =
+      std::span(steps.moves).subspan(b.first_move, b.move_count);
+  std::erase_if(damaged_, [&](const ballast_damage& d) {
+    const bool verified = parts_.config.config.verify == BALLAST_VERIFY_FULL &&
+                          std::ranges::any_of(moves, [&](const scheduled_move& m) {
+                            return m.layer == d.layer && m.source_slot == d.slot && m.forwards < 0;
+                          });
+    return verified || parts_.live.current().experts_of(d.layer)[d.slot] != d.expert;
+  });
 }
 
 void balancer::begin_reschedule() {

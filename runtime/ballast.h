@@ -539,12 +539,29 @@ typedef struct ballast_counters {
   int64_t slots_quarantined;
   int64_t steps_since_commit; /* -1 before the first */
   int32_t balancing;          /* 0 once two diverged plans in a row have switched it off */
-  int32_t reserved;
+  int32_t experts_damaged;    /* now, see ballast_damaged */
 } ballast_counters;
 
 /* Local. `counters->struct_size` must be set. */
 BALLAST_API ballast_status ballast_read_counters(const ballast_context* context,
                                                  ballast_counters* counters);
+
+typedef struct ballast_damage {
+  size_t struct_size;
+  int32_t layer, expert, slot, rank; /* the row is slot % rows_per_rank of that rank */
+  int64_t epoch;                     /* that found it */
+} ballast_damage;
+
+/* Local, the same on all ranks. The index-th expert whose only copy holds wrong bytes, in the order
+ * they were found. Ballast noticed because it had to move that copy and its hash was wrong; no other
+ * replica can replace it, so its slot goes on serving what it holds, and epochs that would move it
+ * are dropped. The engine loads the weights into the row again, on `rank`, between two steps. The
+ * entry goes once a move from the slot has been committed with its bytes verified, or when the slot
+ * serves another expert. ballast_counters::experts_damaged says how many there are; the epoch that
+ * finds one says so in its reason. `damage->struct_size` must be set. STATE: there is none at that
+ * index; before ballast_start. */
+BALLAST_API ballast_status ballast_damaged(const ballast_context* context, int32_t index,
+                                           ballast_damage* damage);
 
 /* ---- planning without a runtime ------------------------------------------------------ */
 

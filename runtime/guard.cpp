@@ -50,6 +50,13 @@ void require_argument(const void* pointer, const char* name) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("{} is NULL", name));
 }
 
+void require_in_range(const char* field, std::int64_t value, std::int64_t least,
+                      std::int64_t most) {
+  if (value >= least && value <= most) return;
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+              fmt::format("{} is {}, expected {} to {}", field, value, least, most));
+}
+
 void require_struct_size(std::size_t stated, std::size_t least, std::size_t known,
                          const char* name) {
   if (stated < least || stated > known) {

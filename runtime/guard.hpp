@@ -31,6 +31,9 @@ ballast_status guard(Function&& function) noexcept {
 /// Throws error(BALLAST_ERROR_INVALID_ARGUMENT) naming the argument if the pointer is NULL.
 void require_argument(const void* pointer, const char* name);
 
+/// Throws the same if a caller's number is not in [least, most].
+void require_in_range(const char* field, std::int64_t value, std::int64_t least, std::int64_t most);
+
 /// Throws the same if a caller's struct states a size that no version of it has had: smaller than
 /// `least` (the size of its first version) or larger than this library knows.
 void require_struct_size(std::size_t stated, std::size_t least, std::size_t known,

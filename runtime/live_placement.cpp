@@ -18,6 +18,7 @@ live_placement::live_placement(placement initial) : current_(std::move(initial))
       if (expert != no_expert)
         ++replica_count_[static_cast<std::size_t>(layer) * current_.experts() + expert];
     }
+    for (int e = 0; e < current_.experts(); ++e) experts_lost_ += replicas(layer, e) == 0;
     refresh(layer, target, false);
   }
 }
@@ -25,8 +26,8 @@ live_placement::live_placement(placement initial) : current_(std::move(initial))
 void live_placement::set_expert(int layer, int slot, int expert) {
   const std::size_t base = static_cast<std::size_t>(layer) * current_.experts();
   std::int32_t& held = current_.experts_of(layer)[slot];
-  if (held != no_expert) --replica_count_[base + held];
-  if (expert != no_expert) ++replica_count_[base + expert];
+  if (held != no_expert) experts_lost_ += --replica_count_[base + held] == 0;
+  if (expert != no_expert) experts_lost_ -= replica_count_[base + expert]++ == 0;
   held = expert;
 }
 

@@ -27,6 +27,9 @@ class live_placement {
     return replica_count_[static_cast<std::size_t>(layer) * current_.experts() + expert];
   }
 
+  /// How many experts, over all layers, no slot serves.
+  int experts_lost() const { return experts_lost_; }
+
   /// Recomputes shares and tables of a layer on its way to `target` (the placement itself if there
   /// is none) and counts a commit if `committed`.
   void refresh(int layer, const placement& target, bool committed);
@@ -36,6 +39,7 @@ class live_placement {
 
  private:
   placement current_;
+  int experts_lost_ = 0;
   std::vector<std::int32_t> replica_count_;      // [layers, experts]
   std::vector<std::int32_t> replica_first_;      // [layers, experts + 1]
   std::vector<std::int32_t> replica_slot_;       // [layers, slots]

@@ -52,7 +52,7 @@ int checked_size(MPI_Comm comm) {
 
 }  // namespace
 
-runtime::runtime(const ballast_config& config, MPI_Comm comm)
+runtime::runtime(const ballast_config& config, MPI_Comm comm, const verdict& arguments)
     : vote_comm_(mpi_comm::duplicate(comm, "ballast votes", deadline_of(config))),
       weight_comm_(mpi_comm::duplicate(comm, "ballast weights", deadline_of(config))),
       rank_(vote_comm_.rank()),
@@ -61,6 +61,7 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm)
   // Nothing may throw alone here: the verdict travels with the first exchange.
   const double deadline = deadline_of(config);
   const verdict mine = verdict_of([&] {
+    if (arguments.status != BALLAST_OK) throw error(arguments.status, arguments.text);
     settings_ = settings::read(config, ranks_);
     if (config.topology != nullptr && config.topology->found.map.rank_count() != ranks_) {
       throw error(BALLAST_ERROR_INVALID_ARGUMENT,
@@ -113,13 +114,6 @@ std::vector<std::int32_t> runtime::usable_slots() const {
                                                : std::vector<std::int32_t>();
 }
 
-void runtime::refuse(const verdict& mine, MPI_Comm comm) {
-  const mpi_comm votes = mpi_comm::duplicate(comm, "ballast votes", default_deadline_seconds);
-  const mpi_comm weights = mpi_comm::duplicate(comm, "ballast weights", default_deadline_seconds);
-  agree(votes.get(), mine, {}, default_deadline_seconds);
-  throw error(mine.status, mine.text);  // agree() has thrown it
-}
-
 void runtime::register_layer(int layer, std::span<const ballast_tensor> tensors) {
   if (balancer_ || start_failed_)
     throw error(BALLAST_ERROR_STATE, "ballast_register_layer after ballast_start");
@@ -162,8 +156,7 @@ void runtime::compare_shapes() {
     low[layer] = backend_->memory().shape_digest(layer);
     low[layers + layer] = ~low[layer];
   }
-  BALLAST_MPI(
-      MPI_Allreduce(MPI_IN_PLACE, low.data(), 2 * layers, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
+  minimise_over_ranks(vote_comm_.get(), low, settings_.config.deadline_seconds);
   for (int layer = 0; layer < layers; ++layer) {
     if (low[layer] != ~low[layers + layer]) {
       throw error(
@@ -178,8 +171,8 @@ void runtime::compare_weights() {
   const placement& initial = settings_.initial;
   expert_memory& memory = backend_->memory();
   const std::size_t cells = memory.hashes().size();
-  std::vector<std::uint64_t> lowest(cells, std::numeric_limits<std::uint64_t>::max());
-  std::vector<std::uint64_t> highest(cells, 0);
+  // The lowest hash of each cell, and behind these the complements of the highest.
+  std::vector<std::uint64_t> least(2 * cells, std::numeric_limits<std::uint64_t>::max());
   const int first = initial.layout().first(rank_);
   std::vector<std::int32_t> rows;
   std::vector<std::uint64_t> hashes(initial.layout().count(rank_));
@@ -192,17 +185,13 @@ void runtime::compare_weights() {
     memory.hash_rows(layer, rows, hashes.data());
     for (std::size_t i = 0; i < rows.size(); ++i) {
       const std::size_t cell = static_cast<std::size_t>(layer) * initial.experts() + held[rows[i]];
-      lowest[cell] = std::min(lowest[cell], hashes[i]);
-      highest[cell] = std::max(highest[cell], hashes[i]);
+      least[cell] = std::min(least[cell], hashes[i]);
+      least[cells + cell] = std::min(least[cells + cell], ~hashes[i]);
     }
   }
-  const int count = static_cast<int>(cells);
-  BALLAST_MPI(
-      MPI_Allreduce(MPI_IN_PLACE, lowest.data(), count, MPI_UINT64_T, MPI_MIN, vote_comm_.get()));
-  BALLAST_MPI(
-      MPI_Allreduce(MPI_IN_PLACE, highest.data(), count, MPI_UINT64_T, MPI_MAX, vote_comm_.get()));
+  minimise_over_ranks(vote_comm_.get(), least, settings_.config.deadline_seconds);
   for (std::size_t cell = 0; cell < cells; ++cell) {
-    if (lowest[cell] == highest[cell]) continue;
+    if (least[cell] == ~least[cells + cell]) continue;
     const int layer = static_cast<int>(cell / initial.experts());
     const int expert = static_cast<int>(cell % initial.experts());
     std::string ranks;
@@ -214,7 +203,7 @@ void runtime::compare_weights() {
                 fmt::format("layer {}, expert {}: its replicas on ranks {} hold different bytes",
                             layer, expert, ranks));
   }
-  std::ranges::copy(lowest, memory.hashes().begin());
+  std::copy_n(least.begin(), cells, memory.hashes().begin());
 }
 
 void runtime::start_planner() {
@@ -326,6 +315,11 @@ std::int32_t runtime::transport_from(int rank) const {
 const ballast_epoch* runtime::report(int index) const {
   require_started();
   return balancer_->report(index);
+}
+
+std::span<const ballast_damage> runtime::damaged() const {
+  require_started();
+  return balancer_->damaged();
 }
 
 ballast_counters runtime::counters() const {

@@ -16,12 +16,9 @@ namespace ballast {
 
 class runtime {
  public:
-  /// Collective; see ballast_create.
-  runtime(const ballast_config& config, MPI_Comm comm);
-
-  /// Collective: what a rank that has no usable configuration does in place of the constructor, so
-  /// that all ranks fail alike.
-  [[noreturn]] static void refuse(const verdict& mine, MPI_Comm comm);
+  /// Collective; see ballast_create. `arguments`: what the caller found wrong with them, so that
+  /// all ranks fail alike; then `config` is any.
+  runtime(const ballast_config& config, MPI_Comm comm, const verdict& arguments);
 
   void register_layer(int layer, std::span<const ballast_tensor> tensors);
   void start();
@@ -45,6 +42,7 @@ class runtime {
   std::uint64_t expert_hash(int layer, int expert) const;
   const ballast_epoch* report(int index) const;
   ballast_counters counters() const;
+  std::span<const ballast_damage> damaged() const;
 
  private:
   void require_started() const;

@@ -11,6 +11,8 @@
 #include "policies/plan.hpp"
 #include "policies/schedule.hpp"
 #include "runtime/error.hpp"
+#include "runtime/given_placement.hpp"
+#include "runtime/guard.hpp"
 #include "runtime/plugins.hpp"
 
 namespace ballast {
@@ -25,48 +27,44 @@ template <typename Value>
               fmt::format("{} is {}, expected {}", field, value, expected));
 }
 
-void in_range(const char* field, std::int64_t value, std::int64_t least, std::int64_t most) {
-  if (value < least || value > most)
-    reject(field, value, fmt::format("{} to {}", least, most).c_str());
-}
-
 void check_ranges(const ballast_config& c, int ranks) {
-  in_range("ranks", ranks, 1, 16384);
-  in_range("layers", c.layers, 1, 4096);
-  in_range("experts", c.experts, 1, 65536);
-  in_range("slots_per_rank", c.slots_per_rank, 1, 1024);
-  in_range("spare_rows", c.spare_rows, 0, 1024);
-  in_range("groups", c.groups, 1, c.experts);
-  in_range("mode", c.mode, BALLAST_MODE_DYNAMIC, BALLAST_MODE_STATIC);
-  in_range("way", c.way, BALLAST_WAY_AUTO, BALLAST_WAY_STAGED);
-  in_range("verify", c.verify, BALLAST_VERIFY_FULL, BALLAST_VERIFY_OFF);
-  in_range("consensus_lag", c.consensus_lag, 1, 16);
+  require_in_range("ranks", ranks, 1, 16384);
+  require_in_range("layers", c.layers, 1, 4096);
+  require_in_range("experts", c.experts, 1, 65536);
+  require_in_range("slots_per_rank", c.slots_per_rank, 1, 1024);
+  require_in_range("spare_rows", c.spare_rows, 0, 1024);
+  require_in_range("groups", c.groups, 1, c.experts);
+  require_in_range("mode", c.mode, BALLAST_MODE_DYNAMIC, BALLAST_MODE_STATIC);
+  require_in_range("way", c.way, BALLAST_WAY_AUTO, BALLAST_WAY_STAGED);
+  require_in_range("verify", c.verify, BALLAST_VERIFY_FULL, BALLAST_VERIFY_OFF);
+  require_in_range("consensus_lag", c.consensus_lag, 1, 16);
   constexpr std::int64_t many = std::int64_t{1} << 62;
-  in_range("interval", c.interval, 1, many);
-  in_range("window", c.window, 0, many);
+  require_in_range("interval", c.interval, 1, many);
+  require_in_range("window", c.window, 0, many);
   if (c.window / c.interval > 4096) reject("window", c.window, "at most 4096 intervals");
-  in_range("balance_min_permille", c.balance_min_permille, 0, 1000);
-  in_range("gain_min_permille", c.gain_min_permille, 0, 1000);
-  in_range("max_moves", c.max_moves, -1, many);
-  in_range("max_bytes", c.max_bytes, -1, many);
-  in_range("staging_experts", c.staging_experts, 1, 1024);
-  in_range("receives_per_batch", c.receives_per_batch, 1, 4096);
-  in_range("bytes_per_step", c.bytes_per_step, -1, many);
-  in_range("planner_threads", c.planner_threads, 1, 256);
-  in_range("objective", c.objective, BALLAST_OBJECTIVE_TOKENS, BALLAST_OBJECTIVE_ACTIVATIONS);
-  in_range("prediction", c.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
-  in_range("memory_windows", c.memory_windows, 1, 256);
-  in_range("decay_shift", c.decay_shift, 1, 16);
-  in_range("token_ns", c.token_ns, 0, 1'000'000'000);
-  in_range("horizon", c.horizon, 0, many);
-  in_range("backend", c.backend, BALLAST_BACKEND_HOST, BALLAST_BACKEND_CUDA);
-  in_range("transport", c.transport, BALLAST_TRANSPORT_AUTO, BALLAST_TRANSPORT_MPI);
+  require_in_range("balance_min_permille", c.balance_min_permille, 0, 1000);
+  require_in_range("gain_min_permille", c.gain_min_permille, 0, 1000);
+  require_in_range("max_moves", c.max_moves, -1, many);
+  require_in_range("max_bytes", c.max_bytes, -1, many);
+  require_in_range("staging_experts", c.staging_experts, 1, 1024);
+  require_in_range("receives_per_batch", c.receives_per_batch, 1, 4096);
+  require_in_range("bytes_per_step", c.bytes_per_step, -1, many);
+  require_in_range("planner_threads", c.planner_threads, 1, 256);
+  require_in_range("objective", c.objective, BALLAST_OBJECTIVE_TOKENS,
+                   BALLAST_OBJECTIVE_ACTIVATIONS);
+  require_in_range("prediction", c.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
+  require_in_range("memory_windows", c.memory_windows, 1, 256);
+  require_in_range("decay_shift", c.decay_shift, 1, 16);
+  require_in_range("token_ns", c.token_ns, 0, 1'000'000'000);
+  require_in_range("horizon", c.horizon, 0, many);
+  require_in_range("backend", c.backend, BALLAST_BACKEND_HOST, BALLAST_BACKEND_CUDA);
+  require_in_range("transport", c.transport, BALLAST_TRANSPORT_AUTO, BALLAST_TRANSPORT_MPI);
   const bool by_mpi = c.transport == BALLAST_TRANSPORT_MPI;
   if (c.transport != BALLAST_TRANSPORT_AUTO && by_mpi != (c.backend == BALLAST_BACKEND_HOST))
     reject("transport", c.transport, "auto, or one of the backend's: host mpi, cuda copy or nccl");
-  in_range("device", c.device, -1, 1023);
-  in_range("nccl_ctas", c.nccl_ctas, 1, 64);
-  in_range("hash_ctas", c.hash_ctas, 1, 1024);
+  require_in_range("device", c.device, -1, 1023);
+  require_in_range("nccl_ctas", c.nccl_ctas, 1, 64);
+  require_in_range("hash_ctas", c.hash_ctas, 1, 1024);
   if (!(c.deadline_seconds >= 0.1 && c.deadline_seconds <= 1e6)) {
     reject("deadline_seconds", c.deadline_seconds, "0.1 to 1000000");
   }
@@ -97,35 +95,6 @@ drill read_drill(const char* text) {
   }
   d.kind = static_cast<drill_kind>(kind - std::begin(drill_names));
   return d;
-}
-
-placement read_placement(const ballast_config& c, const slot_layout& layout,
-                         std::span<const std::int32_t> usable) {
-  if (c.placement == nullptr) {
-    if (c.shares != nullptr) reject("shares", "given", "no shares without a placement");
-    return initial_placement(c.layers, c.experts, layout, usable);
-  }
-  placement p(c.layers, c.experts, layout);
-  const std::size_t given_slots = static_cast<std::size_t>(c.slots_per_rank) * layout.ranks();
-  for (int layer = 0; layer < c.layers; ++layer) {
-    const std::int32_t* experts = c.placement + layer * given_slots;
-    for (std::size_t s = 0; s < given_slots; ++s) {
-      const int rank = static_cast<int>(s) / c.slots_per_rank;
-      const int row = layout.first(rank) + static_cast<int>(s) % c.slots_per_rank;
-      p.experts_of(layer)[row] = experts[s];
-      if (c.shares != nullptr) p.shares_of(layer)[row] = c.shares[layer * given_slots + s];
-      if (experts[s] < no_expert || experts[s] >= c.experts) {
-        throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                    fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}",
-                                layer, s, experts[s], c.experts - 1));
-      }
-    }
-    if (c.shares == nullptr) set_equal_shares(p.experts_of(layer), c.experts, p.shares_of(layer));
-  }
-  if (const std::string why = why_illegal(p, c.compatible != 0); !why.empty()) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, "placement: " + why);
-  }
-  return p;
 }
 
 std::int64_t digest_of(const placement& p) {
@@ -162,10 +131,12 @@ settings settings::read(const ballast_config& config, int ranks) {
     reject("policy", s.policy, fmt::format("one of {}", fmt::join(policy_names(), ", ")).c_str());
   }
   s.drill = read_drill(config.drill);
-  if (s.drill.kind != drill_kind::none) in_range("drill rank", s.drill.rank, 0, ranks - 1);
+  if (s.drill.kind != drill_kind::none) require_in_range("drill rank", s.drill.rank, 0, ranks - 1);
   s.layout = slot_layout::uniform(ranks, config.slots_per_rank + config.spare_rows);
   s.usable_slots.assign(ranks, config.slots_per_rank);
-  s.initial = read_placement(s.config, s.layout, s.usable_slots);
+  s.initial = read_placement({config.layers, config.experts, config.slots_per_rank,
+                              config.placement, config.shares, config.compatible != 0},
+                             s.layout, s.usable_slots);
   return s;
 }
 

@@ -139,7 +139,15 @@ AT(ballast_counters, checksums_failed, 72);
 AT(ballast_counters, slots_quarantined, 80);
 AT(ballast_counters, steps_since_commit, 88);
 AT(ballast_counters, balancing, 96);
-AT(ballast_counters, reserved, 100);
+AT(ballast_counters, experts_damaged, 100);
+
+SIZE(ballast_damage, 32);
+AT(ballast_damage, struct_size, 0);
+AT(ballast_damage, layer, 8);
+AT(ballast_damage, expert, 12);
+AT(ballast_damage, slot, 16);
+AT(ballast_damage, rank, 20);
+AT(ballast_damage, epoch, 24);
 
 SIZE(ballast_policy_question, 136);
 AT(ballast_policy_question, struct_size, 0);

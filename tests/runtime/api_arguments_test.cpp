@@ -75,6 +75,9 @@ TEST(api_arguments, null_is_refused_by_name) {
   e.step_until_closed();
   EXPECT_EQ(outcome(ballast_epoch_report(e.context, 0, nullptr)),
             "invalid argument: epoch is NULL");
+  EXPECT_EQ(outcome(ballast_damaged(nullptr, 0, nullptr)), context);
+  EXPECT_EQ(outcome(ballast_damaged(e.context, 0, nullptr)),
+            "wrong state: there is no damaged expert at index 0");
   EXPECT_EQ(outcome(ballast_read_counters(nullptr, nullptr)), context);
   EXPECT_EQ(outcome(ballast_read_counters(e.context, nullptr)),
             "invalid argument: counters is NULL");

@@ -343,7 +343,7 @@ TEST(api_plan, placements_and_shares_are_refused_by_layer_and_slot) {
   experts = {0, 1, 0, 1};
   EXPECT_EQ(q.refusal().find("placement: layer 0 "), 0u);
   q.request.placement = nullptr;
-  EXPECT_EQ(q.refusal(), "shares are given without a placement");
+  EXPECT_EQ(q.refusal(), "shares is given, expected no shares without a placement");
 }
 
 TEST(api_plan, null_and_structs_of_unknown_size_are_refused) {

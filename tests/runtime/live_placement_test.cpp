@@ -44,6 +44,21 @@ void shuffle_layer(placement& p, int layer, std::mt19937_64& random) {
   set_equal_shares(held, p.experts(), p.shares_of(layer));
 }
 
+TEST(live_placement, experts_without_a_slot_are_counted_over_all_layers) {
+  std::mt19937_64 random(5);
+  live_placement live(start_of(3, 7, 2, 5, 1));
+  EXPECT_EQ(live.experts_lost(), 0);
+  for (int change = 0; change < 2000; ++change) {
+    const int layer = static_cast<int>(random() % 3);
+    live.set_expert(layer, static_cast<int>(random() % 12), static_cast<int>(random() % 8) - 1);
+    int lost = 0;
+    for (int l = 0; l < 3; ++l) {
+      for (int e = 0; e < 7; ++e) lost += live.replicas(l, e) == 0;
+    }
+    ASSERT_EQ(live.experts_lost(), lost) << "change " << change;
+  }
+}
+
 TEST(live_placement, tables_of_a_new_one_are_those_of_its_placement) {
   for (const int experts : {1, 2, 5, 13}) {
     for (const int ranks : {1, 2, 3, 8}) {

@@ -1,0 +1,44 @@
+#include "runtime/given_placement.hpp"
+
+#include <fmt/format.h>
+
+#include "runtime/error.hpp"
+
+namespace ballast {
+namespace {
+
+[[noreturn]] void reject(const std::string& why) {
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT, why);
+}
+
+}  // namespace
+
+placement read_placement(const given_placement& given, const slot_layout& layout,
+                         std::span<const std::int32_t> usable) {
+  if (given.expert_of_slot == nullptr) {
+    if (given.shares != nullptr) reject("shares is given, expected no shares without a placement");
+    return initial_placement(given.layers, given.experts, layout, usable);
+  }
+  placement p(given.layers, given.experts, layout);
+  const std::size_t slots = static_cast<std::size_t>(given.slots_per_rank) * layout.ranks();
+  for (int layer = 0; layer < given.layers; ++layer) {
+    const std::int32_t* experts = given.expert_of_slot + layer * slots;
+    for (std::size_t s = 0; s < slots; ++s) {
+      if (experts[s] < no_expert || experts[s] >= given.experts) {
+        reject(fmt::format("placement: layer {}, slot {} holds expert {}, expected -1 to {}", layer,
+                           s, experts[s], given.experts - 1));
+      }
+      const int rank = static_cast<int>(s) / given.slots_per_rank;
+      const int row = layout.first(rank) + static_cast<int>(s) % given.slots_per_rank;
+      p.experts_of(layer)[row] = experts[s];
+      if (given.shares != nullptr) p.shares_of(layer)[row] = given.shares[layer * slots + s];
+    }
+    if (given.shares == nullptr)
+      set_equal_shares(p.experts_of(layer), given.experts, p.shares_of(layer));
+  }
+  if (const std::string why = why_illegal(p, given.compatible); !why.empty())
+    reject("placement: " + why);
+  return p;
+}
+
+}  // namespace ballast
