@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "jobs/command.hpp"
+#include "jobs/option_names.hpp"
 #include "jobs/output.hpp"
 #include "jobs/plan/curve.hpp"
 #include "jobs/plan/explain.hpp"
@@ -81,7 +82,9 @@ void add_plan_command(CLI::App& program, command_body& run) {
                    "hwloc XML or synthetic string to take every node for");
   plan->add_option("--groups", o->groups, "Expert groups (default: the model's, or 1)")
       ->check(CLI::Range(1, 65536));
-  list("--policy", o->policies, "How to plan, or several")->capture_default_str();
+  list("--policy", o->policies, "How to plan, or several")
+      ->check(CLI::IsMember(known_policies()))
+      ->capture_default_str();
   plan->add_flag("--compat", o->compatible,
                  "The policy's published rules to the letter, no anti-affinity");
   add_objective_option(*plan, o->objective);

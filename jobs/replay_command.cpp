@@ -3,16 +3,11 @@
 
 #include "jobs/command.hpp"
 #include "jobs/mpi_session.hpp"
+#include "jobs/option_names.hpp"
 #include "jobs/replay/replay.hpp"
 
 namespace ballast {
 namespace {
-
-std::vector<std::string> known_policies() {
-  std::vector<std::string> names;
-  for (int i = 0; const char* name = ballast_policy_name(i); ++i) names.emplace_back(name);
-  return names;
-}
 
 void add_loads(CLI::App& command, replay_options& o) {
   command.add_option("--trace", o.trace, "Recorded loads: .json, .json.gz or .npy");

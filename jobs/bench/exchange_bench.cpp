@@ -11,6 +11,7 @@
 #include "jobs/bench/ring.hpp"
 #include "jobs/bench/samples.hpp"
 #include "jobs/bench/table.hpp"
+#include "jobs/option_names.hpp"
 
 namespace ballast {
 namespace {
@@ -84,8 +85,8 @@ void measure(const mpi_session& mpi, const exchange_bench_options& options,
   const moving_model_shape shape = shape_of(options, which, mpi.size());
   ballast_config config;
   ballast_config_init(&config);
-  config.way = index_of(which.way, way_names);
-  config.verify = index_of(which.verify, verify_names);
+  config.way = index_of("--way", which.way, way_names);
+  config.verify = index_of("--verify", which.verify, verify_names);
   config.staging_experts = options.staging_experts;
   config.receives_per_batch = options.receives_per_batch;
   config.consensus_lag = options.lag;
@@ -202,10 +203,6 @@ void settle(exchange_bench_options& o) {
 }
 
 }  // namespace
-
-std::int32_t index_of(const std::string& name, const std::vector<std::string>& names) {
-  return static_cast<std::int32_t>(std::ranges::find(names, name) - names.begin());
-}
 
 void add_exchange_bench(CLI::App& bench, command_body& run) {
   auto o = std::make_shared<exchange_bench_options>();

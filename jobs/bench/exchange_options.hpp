@@ -31,9 +31,4 @@ struct exchange_bench_options {
   std::int64_t bytes_per_step = 0;  ///< unpaced
 };
 
-// By their numbers in ballast.h.
-inline const std::vector<std::string> way_names = {"auto", "vacate", "spare", "staged"};
-inline const std::vector<std::string> verify_names = {"full", "sample", "off"};
-std::int32_t index_of(const std::string& name, const std::vector<std::string>& names);
-
 }  // namespace ballast

@@ -94,7 +94,7 @@ player::player(const mpi_session& mpi, const replay_options& options)
     : mpi_(mpi), options_(options) {
   together(mpi, [&] { source_ = open_loads(options, mpi.size(), shape_); });
   resumed_ = !options.state.empty() && std::filesystem::exists(options.state);
-  context_ = create_context(mpi, options, shape_);
+  context_ = create_context(mpi, options, shape_, resumed_);
   together(mpi, [&] {
     weights_.emplace(shape_.layers, shape_.rows_per_rank, shape_.tensor_bytes,
                      options.ffn ? weight_content::ternary : weight_content::bytes);

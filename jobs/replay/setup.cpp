@@ -11,6 +11,7 @@
 #include "jobs/loads/models.hpp"
 #include "jobs/loads/trace.hpp"
 #include "jobs/objective.hpp"
+#include "jobs/option_names.hpp"
 #include "jobs/placement_file.hpp"
 #include "jobs/replay/ffn.hpp"
 
@@ -18,16 +19,6 @@ namespace ballast {
 namespace {
 
 constexpr std::int64_t default_expert_bytes = 256 << 10;
-
-std::int32_t index_of(const char* option, const std::string& name,
-                      std::initializer_list<const char*> names) {
-  std::int32_t index = 0;
-  for (const char* candidate : names) {
-    if (name == candidate) return index;
-    ++index;
-  }
-  throw job_error(exit_code::usage, fmt::format("{} is {}", option, name));
-}
 
 // The command line's range check lets NaN through.
 std::int32_t permille(const char* option, double value) {
@@ -154,20 +145,19 @@ std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks
 void context_deleter::operator()(ballast_context* context) const { ballast_destroy(context); }
 
 context_handle create_context(const mpi_session& mpi, const replay_options& options,
-                              const replay_shape& shape) {
+                              const replay_shape& shape, bool resumes) {
   ballast_config config;
   ballast_config_init(&config);
   placement_file initial;
   together(mpi, [&] {
-    const bool resumes = !options.state.empty() && std::filesystem::exists(options.state);
     if (resumes || !options.placement.empty()) {
       initial = read_initial(resumes ? options.state : options.placement, shape, mpi.size());
       config.placement = initial.experts_of_slots.data();
       config.shares = initial.shares.data();
     }
-    config.mode = index_of("--mode", options.mode, {"dynamic", "record", "static"});
-    config.way = index_of("--way", options.way, {"auto", "vacate", "spare", "staged"});
-    config.verify = index_of("--verify", options.verify, {"full", "sample", "off"});
+    config.mode = index_of("--mode", options.mode, mode_names);
+    config.way = index_of("--way", options.way, way_names);
+    config.verify = index_of("--verify", options.verify, verify_names);
   });
   config.layers = shape.layers;
   config.experts = shape.experts;

@@ -32,10 +32,10 @@ struct context_deleter {
 };
 using context_handle = std::unique_ptr<ballast_context, context_deleter>;
 
-/// Collective. The context with its initial placement (from --placement or a resumed --state), not
-/// yet registered.
+/// Collective. The context with its initial placement (of --state if this job `resumes`, or of
+/// --placement), not yet registered.
 context_handle create_context(const mpi_session& mpi, const replay_options& options,
-                              const replay_shape& shape);
+                              const replay_shape& shape, bool resumes);
 
 /// Collective. Fills the rows as the tables say, registers them and starts.
 void load_and_start(const mpi_session& mpi, ballast_context* context, const replay_shape& shape,

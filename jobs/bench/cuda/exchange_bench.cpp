@@ -11,6 +11,7 @@
 #include "jobs/bench/device_benches.hpp"
 #include "jobs/bench/samples.hpp"
 #include "jobs/loads/models.hpp"
+#include "jobs/option_names.hpp"
 
 namespace ballast {
 namespace {
@@ -43,8 +44,8 @@ moving_model_shape shape_of(const exchange_bench_options& options, const std::st
 ballast_config config_of(const exchange_bench_options& options, const exchange_case& which) {
   ballast_config config;
   ballast_config_init(&config);
-  config.way = index_of(which.way, way_names);
-  config.verify = index_of(which.verify, verify_names);
+  config.way = index_of("--way", which.way, way_names);
+  config.verify = index_of("--verify", which.verify, verify_names);
   config.transport = which.transport == "copy" ? BALLAST_TRANSPORT_COPY : BALLAST_TRANSPORT_NCCL;
   config.nccl_ctas = which.nccl_ctas;
   config.hash_ctas = which.hash_ctas;
