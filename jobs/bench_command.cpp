@@ -12,6 +12,8 @@ void add_bench_command(CLI::App& program, command_body& run) {
   add_exchange_bench(*bench, run);
   add_record_bench(*bench, run);
   add_route_bench(*bench, run);
+  add_overlap_bench(*bench, run);
+  add_reduce_bench(*bench, run);
   bench->footer(
       "Examples:\n  ballast bench plan --shapes dsv3_ep32_288_glob\n  mpirun -np 2 ballast bench "
       "exchange --json exchange.json");

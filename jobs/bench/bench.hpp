@@ -14,5 +14,7 @@ void add_step_bench(CLI::App& bench, command_body& run);
 void add_exchange_bench(CLI::App& bench, command_body& run);
 void add_record_bench(CLI::App& bench, command_body& run);
 void add_route_bench(CLI::App& bench, command_body& run);
+void add_overlap_bench(CLI::App& bench, command_body& run);
+void add_reduce_bench(CLI::App& bench, command_body& run);
 
 }  // namespace ballast

@@ -3,6 +3,7 @@
 // holds next to no weights.
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "jobs/replay/setup.hpp"
@@ -53,6 +54,21 @@ class weightless_model {
   replay_weights weights_;  // before the context, which reads them until it is destroyed
   context_handle context_;
 };
+
+/// "TOKENSxK/EXPERTS"; throws job_error(usage).
+id_shape parse_id_shape(const std::string& text);
+
+/// A context that records, and that plans at the end of a window of 1000 steps.
+ballast_config record_config(const id_shape& shape, int ranks);
+
+/// What an epoch says of the counts it summed.
+struct window_report {
+  std::uint64_t digest = 0;
+  std::int64_t tokens = 0;
+  bool operator==(const window_report&) const = default;
+};
+/// Collective. Steps to the end of the epoch that sums what has been recorded.
+window_report close_window(ballast_context* context);
 
 /// How often to repeat work of `ids` ids so that a case takes a good part of a second.
 int repetitions_for(std::int64_t ids);

@@ -6,69 +6,18 @@
 // (ballast_record_counts), and both must report the same digest and the same tokens.
 #include <fmt/format.h>
 
-#include <cinttypes>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <numeric>
 
 #include "jobs/bench/bench.hpp"
+#include "jobs/bench/device_benches.hpp"
 #include "jobs/bench/id_bench.hpp"
 #include "jobs/bench/samples.hpp"
 #include "jobs/bench/table.hpp"
 
 namespace ballast {
 namespace {
-
-struct record_bench_options {
-  bench_output output;
-  std::vector<std::string> cases = {"128x8/256",   "8192x8/64",   "8192x8/256",
-                                    "65536x8/256", "65536x8/512", "2097152x8/256"};
-  std::vector<std::string> types = {"int32", "int64"};
-};
-
-struct window_report {
-  std::uint64_t digest = 0;
-  std::int64_t tokens = 0;
-  bool operator==(const window_report&) const = default;
-};
-
-// "TOKENSxK/EXPERTS"
-id_shape parse_shape(const std::string& text) {
-  id_shape shape;
-  int used = 0;
-  const int fields = std::sscanf(text.c_str(), "%" SCNd64 "x%" SCNd32 "/%" SCNd32 "%n",
-                                 &shape.tokens, &shape.columns, &shape.experts, &used);
-  const bool good = fields == 3 && used == static_cast<int>(text.size()) && shape.tokens >= 1 &&
-                    shape.tokens <= (1 << 26) && shape.columns >= 1 && shape.columns <= 64 &&
-                    shape.experts >= 1 && shape.experts <= 65536;
-  if (!good)
-    throw job_error(exit_code::usage,
-                    fmt::format("--cases {}: expected TOKENSxK/EXPERTS, e.g. 8192x8/256", text));
-  return shape;
-}
-
-ballast_config config_for(const id_shape& shape, int ranks) {
-  ballast_config config;
-  ballast_config_init(&config);
-  config.experts = shape.experts;
-  config.slots_per_rank = (shape.experts + ranks - 1) / ranks;
-  config.mode = BALLAST_MODE_RECORD;
-  config.interval = 1000;
-  return config;
-}
-
-// Steps to the end of the epoch that sums what has been recorded.
-window_report close_window(ballast_context* context) {
-  ballast_step_result result;
-  result.struct_size = sizeof(result);
-  do check(ballast_step(context, &result));
-  while (result.epoch_closed == 0);
-  ballast_epoch epoch;
-  epoch.struct_size = sizeof(epoch);
-  check(ballast_epoch_report(context, 0, &epoch));
-  return {epoch.digest, epoch.window_tokens};
-}
 
 struct times {
   samples record, plain, read, copy;
@@ -88,7 +37,7 @@ void measure(const mpi_session& mpi, const id_shape& shape, bench_table& table) 
   std::vector<std::byte> copied(bytes);
   std::vector<std::int64_t> counts(static_cast<std::size_t>(shape.experts), 0);
   const int repetitions = repetitions_for(static_cast<std::int64_t>(ids.size()));
-  const weightless_model model(mpi, config_for(shape, mpi.size()));
+  const weightless_model model(mpi, record_config(shape, mpi.size()));
   times t;
   std::uint64_t sum = 0;
   ballast_status status = BALLAST_OK;
@@ -102,7 +51,7 @@ void measure(const mpi_session& mpi, const id_shape& shape, bench_table& table) 
     t.read.add(seconds_of([&] { sum = std::accumulate(ids.begin(), ids.end(), sum); }));
     t.copy.add(seconds_of([&] { std::memcpy(copied.data(), ids.data(), bytes); }));
   }
-  const weightless_model expected(mpi, config_for(shape, mpi.size()));
+  const weightless_model expected(mpi, record_config(shape, mpi.size()));
   check(ballast_record_counts(expected.context(), 0, counts.data()));
   std::int64_t wrong = close_window(model.context()) != close_window(expected.context());
   wrong += std::memcmp(copied.data(), ids.data(), bytes) != 0;
@@ -125,8 +74,9 @@ void measure(const mpi_session& mpi, const id_shape& shape, bench_table& table) 
 }
 
 exit_code run_record_bench(const mpi_session& mpi, const record_bench_options& options) {
+  if (options.backend == "cuda") return run_device_record_bench(mpi, options);
   std::vector<id_shape> shapes;
-  for (const std::string& text : options.cases) shapes.push_back(parse_shape(text));
+  for (const std::string& text : options.cases) shapes.push_back(parse_id_shape(text));
   bench_table table("record", options.output, mpi.rank() == 0,
                     {{"tokens", "", "tokens", 8, 0},
                      {"k", "", "k", 3, 0},
@@ -164,6 +114,9 @@ void add_record_bench(CLI::App& bench, command_body& run) {
   auto o = std::make_shared<record_bench_options>();
   CLI::App* record = bench.add_subcommand(
       "record", "Speed of ballast_record, beside a plain loop and a read of the same bytes.");
+  record->add_option("--backend", o->backend, "host, cuda")
+      ->check(CLI::IsMember({"host", "cuda"}))
+      ->capture_default_str();
   record->add_option("--cases", o->cases, "TOKENSxK/EXPERTS, with commas between")
       ->delimiter(',')
       ->capture_default_str();

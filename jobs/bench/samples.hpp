@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
+#include <numeric>
 #include <vector>
 
 namespace ballast {
@@ -25,6 +26,11 @@ class samples {
   double min() const { return quantile(0); }
   double median() const { return quantile(0.5); }
   double max() const { return quantile(1); }
+  double mean() const {
+    return values_.empty() ? 0
+                           : std::accumulate(values_.begin(), values_.end(), 0.0) /
+                                 static_cast<double>(values_.size());
+  }
 
   /// The value below which this part (0..1) of the others lies.
   double quantile(double part) const {

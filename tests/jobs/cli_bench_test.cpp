@@ -132,11 +132,11 @@ TEST(cli_bench, record_and_route_are_right) {
 
 TEST(cli_bench, without_a_gpu_one_line_says_so_on_all_ranks) {
   setenv("CUDA_VISIBLE_DEVICES", "", 1);  // hides those there are
-  for (const arguments& args :
-       {arguments{"bench", "exchange", "--backend", "cuda"},
-        {"bench", "exchange", "--backend", "cuda", "--transport", "nccl"}}) {
+  for (const char* bench : {"exchange", "overlap", "reduce", "record", "route", "step"}) {
+    const arguments args = {"bench", bench, "--backend", "cuda"};
     const ending end = run(2, args);
     EXPECT_TRUE(end.everywhere(2, 71)) << end.text();
+    EXPECT_EQ(end.out, "");
     ASSERT_EQ(end.complaints().size(), 1u) << end.text();
     EXPECT_NE(end.complaints()[0].find("--backend cuda: "), std::string::npos) << end.text();
   }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "jobs/bench/cuda/bar.hpp"
 #include "jobs/bench/cuda/bare_transfer.hpp"
 #include "jobs/bench/cuda/device_model.hpp"
 #include "jobs/bench/cuda/moving_epoch.hpp"
@@ -56,6 +57,26 @@ ballast_config config_of(const exchange_bench_options& options, const exchange_c
   return config;
 }
 
+// As the bars of the project are stated: for the model's experts, and for start-up with the layers
+// of a whole model.
+void judge(const exchange_bench_options& options, const exchange_case& which, double of_bare,
+           double start_seconds, std::int32_t layers, bench_table& table) {
+  constexpr std::int32_t layers_of_a_model = 58;
+  const bool unpaced = options.bytes_per_step == 0;
+  if (unpaced) {
+    const std::string hashed =
+        which.verify == "off" ? "" : fmt::format(", hash by {} CTAs", which.hash_ctas);
+    add_bar(table,
+            fmt::format("exchange by {}, {} experts, verify {}{}, of the bare transfer",
+                        which.transport, options.model, which.verify, hashed),
+            bar_side::at_least, 95, of_bare, "%");
+  }
+  if (layers >= layers_of_a_model) {
+    add_bar(table, fmt::format("start-up of {} layers, transport {}", layers, which.transport),
+            bar_side::at_most, 3, start_seconds, "s");
+  }
+}
+
 void measure(const mpi_session& mpi, const exchange_bench_options& options,
              const exchange_case& which, std::int64_t expert_bytes, bare_transfer& bare,
              const gpu::stream& compute, bench_table& table) {
@@ -71,7 +92,7 @@ void measure(const mpi_session& mpi, const exchange_bench_options& options,
   std::int64_t moves = 0;
   std::int64_t wrong = wrong_transports(mpi, model.context(), config.transport);
   for (int epoch = 0; epoch < warm_ups + options.epochs; ++epoch) {
-    const epoch_measure m = run_epoch(mpi, model, [] {});
+    const epoch_measure m = run_epoch(mpi, model, [](int) {});
     wrong += !m.committed && mpi.rank() == 0;
     const std::int64_t experts = m.most_received / model.expert_bytes();
     const double bare_seconds = bare.run(experts);
@@ -88,15 +109,17 @@ void measure(const mpi_session& mpi, const exchange_bench_options& options,
   wrong += model.wrong_words() + bare.wrong_words();
   MPI_Allreduce(MPI_IN_PLACE, &wrong, 1, MPI_INT64_T, MPI_SUM, mpi.comm());
   const double bare_median = bare_gb_per_s.median();
+  const double of_bare = bare_median > 0 ? 100 * gb_per_s.median() / bare_median : 0.0;
   const bool hashes = which.verify != "off";
-  table.add(
-      {static_cast<double>(model.expert_bytes()) / 1024, which.transport,
-       which.transport == "nccl" ? std::int64_t{which.nccl_ctas} : 0, which.way, which.verify,
-       hashes ? std::int64_t{which.hash_ctas} : 0, std::int64_t{model.layers()},
-       model.start_seconds(), moves / options.epochs, received / options.epochs / (1 << 20),
-       steps / options.epochs, stall_us, exchange_ms.median(), gb_per_s.min(), gb_per_s.median(),
-       gb_per_s.max(), bare_median, bare_median > 0 ? 100 * gb_per_s.median() / bare_median : 0.0},
-      wrong);
+  table.add({static_cast<double>(model.expert_bytes()) / 1024, which.transport,
+             which.transport == "nccl" ? std::int64_t{which.nccl_ctas} : 0, which.way, which.verify,
+             hashes ? std::int64_t{which.hash_ctas} : 0, std::int64_t{model.layers()},
+             model.start_seconds(), moves / options.epochs, received / options.epochs / (1 << 20),
+             steps / options.epochs, stall_us, exchange_ms.median(), gb_per_s.min(),
+             gb_per_s.median(), gb_per_s.max(), bare_median, of_bare},
+            wrong);
+  if (!options.model.empty() && expert_bytes == find_model(options.model).expert_bytes)
+    judge(options, which, of_bare, model.start_seconds(), model.layers(), table);
 }
 
 std::vector<bench_column> columns() {

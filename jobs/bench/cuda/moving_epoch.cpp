@@ -6,20 +6,9 @@
 
 namespace ballast {
 
-epoch_measure run_epoch(const mpi_session& mpi, device_model& model,
-                        const std::function<void()>& meanwhile) {
-  model.record_other_half();
-  std::int64_t steps = 0;
-  ballast_step_result result;
-  do {
-    meanwhile();
-    result = model.step();
-    steps += result.phase == BALLAST_PHASE_EXCHANGE;
-  } while (result.epoch_closed == 0);
-  return report_epoch(mpi, model, steps);
-}
+namespace {
 
-epoch_measure report_epoch(const mpi_session& mpi, const device_model& model, std::int64_t steps) {
+epoch_measure report_epoch(const mpi_session& mpi, const device_model& model) {
   ballast_epoch epoch;
   epoch.struct_size = sizeof(epoch);
   check(ballast_epoch_report(model.context(), 0, &epoch));
@@ -32,11 +21,27 @@ epoch_measure report_epoch(const mpi_session& mpi, const device_model& model, st
   m.most_received = static_cast<std::int64_t>(most[2]);
   m.received = epoch.bytes_received;
   MPI_Allreduce(MPI_IN_PLACE, &m.received, 1, MPI_INT64_T, MPI_SUM, mpi.comm());
-  m.steps = steps;
   m.moves = epoch.moves;
   m.committed = epoch.outcome == BALLAST_OUTCOME_COMMITTED;
   if (!m.committed && mpi.rank() == 0)
     fmt::print(stderr, "ballast: bench: epoch {} did not commit: {}\n", epoch.epoch, epoch.reason);
+  return m;
+}
+
+}  // namespace
+
+epoch_measure run_epoch(const mpi_session& mpi, device_model& model,
+                        const std::function<void(int phase)>& meanwhile) {
+  model.record_other_half();
+  std::int64_t steps = 0;
+  ballast_step_result result = {};
+  do {
+    meanwhile(result.phase);
+    result = model.step();
+    steps += result.phase == BALLAST_PHASE_EXCHANGE;
+  } while (result.epoch_closed == 0);
+  epoch_measure m = report_epoch(mpi, model);
+  m.steps = steps;
   return m;
 }
 

@@ -17,12 +17,10 @@ struct epoch_measure {
   bool committed = false;
 };
 
-/// Collective. Steps in a tight loop; `meanwhile` is called before every step.
+/// Collective. `meanwhile` is called before every step with the phase after the step before: what
+/// the model does in a pass.
 epoch_measure run_epoch(const mpi_session& mpi, device_model& model,
-                        const std::function<void()>& meanwhile);
-
-/// Collective. The newest epoch of the context.
-epoch_measure report_epoch(const mpi_session& mpi, const device_model& model, std::int64_t steps);
+                        const std::function<void(int phase)>& meanwhile);
 
 /// Local. Ranks whose weights do not come by `transport`.
 std::int64_t wrong_transports(const mpi_session& mpi, const ballast_context* context,
