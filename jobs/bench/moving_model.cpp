@@ -40,6 +40,7 @@ void set_moving(ballast_config& config, const replay_shape& shape, std::int64_t 
   config.policy = "deepseek-global";
   config.interval = interval;
   config.gain_min_permille = 0;
+  config.memory_windows = 1;  // the windows take turns: what they have in common would move nothing
 }
 
 // Loads rise within the hot half: the single replicas that meet them are out of balance, two
