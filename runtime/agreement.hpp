@@ -25,7 +25,7 @@ struct agreed_field {
   const char* name;
   std::int64_t value;
 };
-inline constexpr std::size_t agreed_fields_max = 40;
+inline constexpr std::size_t agreed_fields_max = 64;
 
 /// Collective, blocking up to the deadline. Throws on all ranks, or on none: the first failing
 /// rank's error with its number in front, or CONFIG_MISMATCH naming the first field that differs,

@@ -81,6 +81,8 @@ void ballast_config_init(ballast_config* config) {
   config->gain_min_permille = 5;
   config->max_moves = -1;
   config->max_bytes = -1;
+  config->max_moves_total = -1;
+  for (std::int64_t& bytes : config->max_bytes_per_link) bytes = -1;
   config->staging_experts = 2;
   config->receives_per_batch = 8;
   config->planner_threads = 1;

@@ -44,6 +44,10 @@ void check_shape(const ballast_plan_request& r) {
   require_in_range("passes", r.passes, 0, std::int64_t{1} << 62);
   require_in_range("max_moves", r.max_moves, -1, std::int64_t{1} << 62);
   require_in_range("max_bytes", r.max_bytes, -1, std::int64_t{1} << 62);
+  require_in_range("max_moves_total", r.max_moves_total, -1, std::int64_t{1} << 62);
+  for (const std::int64_t bytes : r.max_bytes_per_link) {
+    require_in_range("max_bytes_per_link", bytes, -1, std::int64_t{1} << 62);
+  }
   require_in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
   require_in_range("windows", r.windows, r.series != nullptr ? 1 : 0, std::int64_t{1} << 24);
   require_in_range("prediction", r.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
@@ -131,6 +135,8 @@ void ballast_plan_request_init(ballast_plan_request* request) {
   request->groups = 1;
   request->max_moves = -1;
   request->max_bytes = -1;
+  request->max_moves_total = -1;
+  for (std::int64_t& bytes : request->max_bytes_per_link) bytes = -1;
   request->threads = 1;
   request->seed = 1;
   request->decay_shift = 1;
@@ -162,7 +168,16 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     question.seed = request->seed;
     question.threads = request->threads;
     question.expert_bytes = request->expert_bytes;
-    question.limits = {request->max_moves, request->max_bytes};
+    question.limits = {request->max_moves, request->max_bytes, request->max_moves_total, {}};
+    std::ranges::copy(request->max_bytes_per_link, question.limits.max_bytes_per_link.begin());
+    question.equal_shares = request->equal_shares != 0;
+    question.cold_start = request->cold_start != 0;
+    if (request->rank_speed != nullptr) {
+      question.rank_speed.assign(request->rank_speed, request->rank_speed + request->ranks);
+    }
+    if (request->masked_ranks != nullptr) {
+      question.masked_ranks.assign(request->masked_ranks, request->masked_ranks + request->ranks);
+    }
 
     auto made = std::make_unique<ballast_plan>();
     const auto start = ballast::steady_clock::now();

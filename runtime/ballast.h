@@ -256,6 +256,11 @@ typedef struct ballast_config {
                        costs a step */
   int64_t horizon;  /* 0: no rule; steps after which moves must have paid off, by token_ns and the
                        topology's costs. An epoch that does not pay only shares anew */
+  int64_t max_moves_total; /* -1: no limit; of all layers per epoch, spent where they buy most */
+  int64_t max_bytes_per_link[BALLAST_LINK_CLASSES]; /* -1: no limit; received per epoch by all ranks
+                              over links of a class, from the nearest rank that has the expert */
+  int32_t equal_shares;    /* 0; nonzero: `flow` splits tokens equally over an expert's replicas */
+  int32_t reserved_limits; /* 0 */
 } ballast_config;
 
 /* Local. Fills the defaults above; the fields without a default become 0. */
@@ -595,6 +600,15 @@ typedef struct ballast_plan_request {
   int64_t window_steps;  /* 1; steps that the loads, or a window, are the sum of */
   int64_t token_ns;      /* 0; as in ballast_config */
   int64_t horizon;       /* 0; as in ballast_config */
+  const int32_t* rank_speed; /* NULL: all the same. Else [ranks], 1..65536: `flow` evens out load over
+                                speed, and balance is of that */
+  const uint8_t* masked_ranks; /* NULL: none. Else [ranks], nonzero: dead. The plan leaves such a rank
+                                  empty, whatever the limits */
+  int64_t max_moves_total;     /* -1; of all layers, spent where they buy most */
+  int64_t max_bytes_per_link[BALLAST_LINK_CLASSES]; /* -1; received over links of a class, from the
+                                                       nearest rank that has the expert */
+  int32_t equal_shares; /* 0; nonzero: `flow` splits tokens equally over an expert's replicas */
+  int32_t cold_start;   /* 0; nonzero: no weights are in place, moves cost nothing */
 } ballast_plan_request;
 BALLAST_API void ballast_plan_request_init(ballast_plan_request* request);
 

@@ -137,6 +137,7 @@ void planner::make_plan_of_job() {
   request.threads = settings_.threads;
   request.expert_bytes = settings_.expert_bytes;
   request.limits = settings_.limits;
+  request.equal_shares = settings_.equal_shares;
   payback_terms terms = settings_.payback;
   if (settings_.prediction.mode == prediction_mode::sum) {
     const auto count = static_cast<std::int64_t>(windows.size() / job_.loads.size());

@@ -27,6 +27,7 @@ struct planner_settings {
   std::string policy;
   const plugin_policy* plugin = nullptr;
   plan_objective objective = plan_objective::tokens;
+  bool equal_shares = false;
   bool compatible = false;
   std::int32_t groups = 1;
   std::uint64_t seed = 1;

@@ -14,6 +14,12 @@
 namespace ballast {
 namespace {
 
+plan_limits limits_of(const ballast_config& c) {
+  plan_limits limits{c.max_moves, c.max_bytes, c.max_moves_total, {}};
+  std::ranges::copy(c.max_bytes_per_link, limits.max_bytes_per_link.begin());
+  return limits;
+}
+
 log_sink make_log(const ballast_config& config, int rank) {
   if (config.log != nullptr) {
     return [log = config.log, user = config.log_user](std::int32_t level, const std::string& text) {
@@ -100,7 +106,8 @@ void runtime::require_plannable() const {
   request.objective = static_cast<plan_objective>(c.objective);
   request.compatible = c.compatible != 0;
   request.groups = c.groups;
-  request.limits = {c.max_moves, c.max_bytes};
+  request.limits = limits_of(c);
+  request.equal_shares = c.equal_shares != 0;
   if (const std::string why = why_unplannable(request); !why.empty()) {
     throw error(BALLAST_ERROR_INVALID_ARGUMENT,
                 fmt::format("policy {}: {}", settings_.policy, why));
@@ -219,7 +226,8 @@ void runtime::start_planner() {
   p.seed = c.seed;
   p.threads = c.planner_threads;
   p.usable_slots = usable_slots();
-  p.limits = {c.max_moves, c.max_bytes};
+  p.limits = limits_of(c);
+  p.equal_shares = c.equal_shares != 0;
   p.expert_bytes = backend_->memory().expert_bytes_max();
   p.staging_rows = c.staging_experts;
   p.receives_per_batch = c.receives_per_batch;

@@ -46,6 +46,10 @@ void check_ranges(const ballast_config& c, int ranks) {
   require_in_range("gain_min_permille", c.gain_min_permille, 0, 1000);
   require_in_range("max_moves", c.max_moves, -1, many);
   require_in_range("max_bytes", c.max_bytes, -1, many);
+  require_in_range("max_moves_total", c.max_moves_total, -1, many);
+  for (const std::int64_t bytes : c.max_bytes_per_link) {
+    require_in_range("max_bytes_per_link", bytes, -1, many);
+  }
   require_in_range("staging_experts", c.staging_experts, 1, 1024);
   require_in_range("receives_per_batch", c.receives_per_batch, 1, 4096);
   require_in_range("bytes_per_step", c.bytes_per_step, -1, many);
@@ -162,6 +166,12 @@ std::vector<agreed_field> settings::agreed_fields() const {
       {"gain_min_permille", c.gain_min_permille},
       {"max_moves", c.max_moves},
       {"max_bytes", c.max_bytes},
+      {"max_moves_total", c.max_moves_total},
+      {"max_bytes_per_link[local]", c.max_bytes_per_link[0]},
+      {"max_bytes_per_link[island]", c.max_bytes_per_link[1]},
+      {"max_bytes_per_link[node]", c.max_bytes_per_link[2]},
+      {"max_bytes_per_link[remote]", c.max_bytes_per_link[3]},
+      {"equal_shares", c.equal_shares},
       {"staging_experts", c.staging_experts},
       {"receives_per_batch", c.receives_per_batch},
       {"bytes_per_step", c.bytes_per_step},

@@ -20,7 +20,7 @@ AT(ballast_rank_place, gpu_bus_id, 100);
 AT(ballast_rank_place, gpu_model, 132);
 AT(ballast_rank_place, nic_name, 196);
 
-SIZE(ballast_config, 248);
+SIZE(ballast_config, 296);
 AT(ballast_config, struct_size, 0);
 AT(ballast_config, layers, 8);
 AT(ballast_config, experts, 12);
@@ -65,6 +65,10 @@ AT(ballast_config, decay_shift, 224);
 AT(ballast_config, reserved_prediction, 228);
 AT(ballast_config, token_ns, 232);
 AT(ballast_config, horizon, 240);
+AT(ballast_config, max_moves_total, 248);
+AT(ballast_config, max_bytes_per_link, 256);
+AT(ballast_config, equal_shares, 288);
+AT(ballast_config, reserved_limits, 292);
 
 SIZE(ballast_tensor, 24);
 AT(ballast_tensor, base, 0);
@@ -179,7 +183,7 @@ AT(ballast_policy, plan_layer, 16);
 AT(ballast_policy, plan_request, 24);
 AT(ballast_policy, user, 32);
 
-SIZE(ballast_plan_request, 168);
+SIZE(ballast_plan_request, 232);
 AT(ballast_plan_request, struct_size, 0);
 AT(ballast_plan_request, layers, 8);
 AT(ballast_plan_request, experts, 12);
@@ -207,6 +211,12 @@ AT(ballast_plan_request, reserved_prediction, 140);
 AT(ballast_plan_request, window_steps, 144);
 AT(ballast_plan_request, token_ns, 152);
 AT(ballast_plan_request, horizon, 160);
+AT(ballast_plan_request, rank_speed, 168);
+AT(ballast_plan_request, masked_ranks, 176);
+AT(ballast_plan_request, max_moves_total, 184);
+AT(ballast_plan_request, max_bytes_per_link, 192);
+AT(ballast_plan_request, equal_shares, 224);
+AT(ballast_plan_request, cold_start, 228);
 
 SIZE(ballast_plan_summary, 176);
 AT(ballast_plan_summary, struct_size, 0);

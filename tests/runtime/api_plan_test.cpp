@@ -150,6 +150,8 @@ TEST(api_plan, initialiser_fills_the_documented_defaults) {
   EXPECT_STREQ(r.policy, BALLAST_DEFAULT_POLICY);
   EXPECT_EQ(r.groups, 1);
   EXPECT_EQ(r.max_moves, -1);
+  EXPECT_EQ(r.max_moves_total, -1);
+  for (const std::int64_t bytes : r.max_bytes_per_link) EXPECT_EQ(bytes, -1);
   EXPECT_EQ(r.max_bytes, -1);
   EXPECT_EQ(r.expert_bytes, 0);
   EXPECT_EQ(r.threads, 1);
@@ -262,6 +264,49 @@ TEST(api_plan, limits_bind) {
   EXPECT_EQ(summary_of(q.make()).moves, 0);
   q.request.max_bytes = 1000000;
   EXPECT_GT(summary_of(q.make()).moves, 0);
+}
+
+TEST(api_plan, limits_of_all_layers_and_links_bind) {
+  question q(4, 32, 4, 9);
+  const std::int64_t all = summary_of(q.make()).moves;
+  ASSERT_GT(all, 8);
+  q.request.max_moves_total = 8;
+  const std::int64_t some = summary_of(q.make()).moves;
+  EXPECT_GT(some, 0);
+  EXPECT_LE(some, 8);
+  q.request.max_moves_total = -1;
+  q.request.expert_bytes = 1000;
+  q.request.max_bytes_per_link[BALLAST_LINK_ISLAND] = 3999;  // all ranks are one island
+  EXPECT_LE(summary_of(q.make()).moves, 3);
+}
+
+TEST(api_plan, ranks_may_be_masked_or_slow_and_shares_equal) {
+  question q(2, 8, 4, 3);
+  const std::uint8_t dead[] = {0, 1, 0, 0};
+  const std::int32_t speeds[] = {2, 1, 1, 1};
+  q.request.masked_ranks = dead;
+  q.request.rank_speed = speeds;
+  q.request.equal_shares = 1;
+  q.request.cold_start = 1;
+  const auto plan = q.make();
+  std::vector<std::int32_t> experts(2 * 12);
+  std::vector<std::int32_t> shares(2 * 12);
+  ASSERT_EQ(ballast_plan_placement(plan.get(), experts.data(), shares.data()), BALLAST_OK);
+  for (int layer = 0; layer < 2; ++layer) {
+    for (int slot = 3; slot < 6; ++slot) EXPECT_EQ(experts[layer * 12 + slot], -1);
+    for (int slot = 0; slot < 12; ++slot) {
+      const std::int32_t expert = experts[layer * 12 + slot];
+      if (expert < 0) continue;
+      const auto count =
+          std::count(experts.begin() + layer * 12, experts.begin() + layer * 12 + 12, expert);
+      EXPECT_LE(std::abs(shares[layer * 12 + slot] - 65536 / count), 1);
+    }
+  }
+  const std::int32_t wrong[] = {1, 0, 1, 1};
+  q.request.rank_speed = wrong;
+  ballast_plan* none = nullptr;
+  EXPECT_EQ(ballast_plan_create(&q.request, &none), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_STREQ(ballast_last_error(), "rank_speed: rank 1: 0 is not in [1, 65536]");
 }
 
 TEST(api_plan, loads_of_zero_are_balanced) {
