@@ -11,6 +11,7 @@
 #include "policies/balance.hpp"
 #include "policies/digest.hpp"
 #include "policies/flow.hpp"
+#include "policies/flow_groups.hpp"
 #include "policies/layer_policy.hpp"
 #include "policies/limits.hpp"
 #include "policies/parallel.hpp"
@@ -63,6 +64,9 @@ class layer_planner {
       flow_.emplace(flow_setting{*request.cluster, task.usable_slots, task.speeds, task.homes,
                                  request.current->experts(), request.equal_shares,
                                  request.cold_start});
+    } else if (task.shape.nodes > 1) {
+      homes_.emplace(request.current->experts(), group_shape{task.shape.groups, task.shape.nodes},
+                     task.usable_slots, task.speeds);
     }
   }
 
@@ -136,6 +140,10 @@ class layer_planner {
     const slot_layout& layout = request_.current->layout();
     const auto experts = request_.current->experts_of(layer);
     if (task_.kind == policy_kind::flow && !may_stay_under_flow(layer)) return false;
+    if (homes_) {
+      homes_->read(layout, experts);
+      if (!homes_->local(layout, experts)) return false;
+    }
     for (int rank = 0; rank < layout.ranks(); ++rank) {
       held_.clear();
       for (const std::int32_t expert : experts.subspan(layout.first(rank), layout.count(rank))) {
@@ -165,6 +173,7 @@ class layer_planner {
   plan& decided_;
   std::unique_ptr<layer_policy> policy_;
   std::optional<flow_planner> flow_;
+  std::optional<group_homes> homes_;  // of other policies that keep groups on nodes
   slot_aligner aligner_;
   arrival_counter arrivals_;
   std::vector<std::int32_t> held_;

@@ -120,13 +120,13 @@ std::string why_unplannable(const plan_request& request);
 /// Plans every layer: all of the plan but `total` and `bound` of its layers. This is the planning
 /// that has to be fast. Throws std::invalid_argument with why_unplannable's text.
 ///
-/// Unless `compatible`, a target never holds an expert twice on a rank and
-/// occupies only usable slots, an expert that stays on its rank keeps its slot, and a layer whose
-/// planned maximum (with deviations: risk) is not below its current one is kept (unless that would
-/// break the rules just named). `static` keeps every layer as it is, but for what masked ranks
-/// hold; `flow` keeps the same rules, and plans within the limits instead of being cut off by them.
-/// `random` swaps slots whatever that does to the balance. A layer kept by `limits` is kept in any
-/// case, again but for what masked ranks hold.
+/// Unless `compatible`, a target never holds an expert twice on a rank, occupies only usable slots
+/// and, under a hierarchical policy, has every group on one node; an expert that stays on its rank
+/// keeps its slot, and a layer whose planned maximum (with deviations: risk) is not below its
+/// current one is kept (unless that would break the rules just named). `static` keeps every layer
+/// as it is, but for what masked ranks hold; `flow` keeps the same rules, and plans within the
+/// limits instead of being cut off by them. `random` swaps slots whatever that does to the balance.
+/// A layer kept by `limits` is kept in any case, again but for what masked ranks hold.
 plan decide(const plan_request& request);
 
 /// Fills in `total` and `bound` of a decided plan's layers.

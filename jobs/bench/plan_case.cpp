@@ -63,7 +63,6 @@ plan_outcome plan_case::measure(const std::string& policy, int repetitions) {
   plan_outcome out;
   out.experts.resize(static_cast<std::size_t>(loads_.layers) * shape_.slots);
   out.shares.resize(out.experts.size());
-  out.moves.resize(static_cast<std::size_t>(loads_.layers));
   double spent_ms = 0;
   for (int round = 0; round < repetitions && spent_ms < enough_ms; ++round) {
     plan_once(out);
@@ -82,12 +81,6 @@ void plan_case::plan_once(plan_outcome& out) {
   out.summary.struct_size = sizeof(out.summary);
   check(ballast_plan_summarise(made, &out.summary));
   check(ballast_plan_placement(made, out.experts.data(), out.shares.data()));
-  for (int layer = 0; layer < loads_.layers; ++layer) {
-    ballast_plan_layer summary;
-    summary.struct_size = sizeof(summary);
-    check(ballast_plan_layer_summary(made, layer, &summary));
-    out.moves[layer] = summary.moves;
-  }
   out.plan_ms.add(out.summary.plan_seconds * 1e3);
 }
 
@@ -110,15 +103,13 @@ void plan_case::greedy_once(plan_outcome& out) {
 // where it does so are left out when the balances are held against each other, and counted.
 void plan_case::judge(const std::string& policy, plan_outcome& out) const {
   const bool claims_greedy = policy.starts_with("deepseek") || policy == "flow";
-  const bool claims_groups = shape_.hierarchical && claims_greedy && policy != "deepseek-global" &&
-                             policy != "deepseek-vec";
+  const bool claims_groups = shape_.hierarchical && claims_greedy && policy != "deepseek-global";
   balance_sum ours;
   balance_sum greedy;
   balance_sum ours_compared;
   balance_sum greedy_compared;
   for (int layer = 0; layer < loads_.layers; ++layer) {
-    out.wrong += !is_legal(layer, out) ||
-                 (claims_groups && out.moves[layer] > 0 && !keeps_groups(layer, out));
+    out.wrong += !is_legal(layer, out) || (claims_groups && !keeps_groups(layer, out));
     const auto loads = loads_of(layer);
     const double mean = std::accumulate(loads.begin(), loads.end(), 0.0) / shape_.ranks;
     const balance_sum our_layer = {mean, largest_load(loads, layer, out)};
@@ -164,7 +155,7 @@ bool plan_case::greedy_is_legal(int layer) const {
   return true;
 }
 
-// All replicas of a group's experts on one node. A layer that is kept as it was may not be so.
+// All replicas of a group's experts on one node.
 bool plan_case::keeps_groups(int layer, const plan_outcome& out) const {
   const std::int32_t experts_of_group = loads_.experts / shape_.groups;
   const std::int32_t slots_of_node = shape_.slots / shape_.nodes;

@@ -20,7 +20,6 @@ struct plan_outcome {
   ballast_plan_summary summary = {};
   std::vector<std::int32_t> experts;  ///< [layers][slots] of the last plan
   std::vector<std::int32_t> shares;   ///< the same shape
-  std::vector<std::int64_t> moves;    ///< [layers]
   double balance = 0;                 ///< from experts and shares
   double layer_balance = 0;           ///< mean over layers of mean / largest rank load
   double greedy_balance = 0;

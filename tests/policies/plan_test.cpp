@@ -219,6 +219,29 @@ TEST(plan, hierarchical_keeps_the_replicas_of_a_group_on_its_node) {
   }
 }
 
+TEST(plan, hierarchical_brings_groups_home_even_where_that_wins_no_balance) {
+  // Experts 0 and 1 are a group, and so on; each has one half on either node.
+  testing::scenario s = testing::uniform_scenario(longs(8, 5), 1, 8, 4, 2);
+  s.cluster = testing::even_cluster(2, 2);
+  s.request.groups = 4;
+  std::ranges::copy(ints{0, 2, 4, 6, 1, 3, 5, 7}, s.current.experts_of(0).begin());
+  for (const std::vector<std::int64_t>& loads : {longs(8, 5), longs{9, 9, 1, 1, 1, 1, 1, 1}}) {
+    s.loads = loads;
+    for (const char* policy : {"deepseek", "deepseek-hierarchical", "deepseek-vec", "flow"}) {
+      s.request.policy = policy;
+      const plan planned = make_plan(s.get());
+      const auto experts = planned.target.experts_of(0);
+      const auto node_of = [&](int expert) {
+        return (std::ranges::find(experts, expert) - experts.begin()) / 4;
+      };
+      for (int expert = 0; expert < 8; expert += 2)
+        EXPECT_EQ(node_of(expert), node_of(expert + 1)) << policy << " expert " << expert;
+    }
+    s.request.policy = "deepseek-global";
+    EXPECT_EQ(make_plan(s.get()).moves(), 0);  // it keeps what it cannot better
+  }
+}
+
 TEST(plan, random_swaps_are_legal_seeded_and_differ_between_layers) {
   testing::scenario s = testing::uniform_scenario(testing::log_normal_loads(2, 6, 30), 6, 30, 6, 7);
   s.request.policy = "random";
