@@ -32,6 +32,13 @@ ballast::placement current_of(const ballast_plan_request& r) {
       ballast::slot_layout::uniform(r.ranks, r.slots_per_rank), usable);
 }
 
+/// A limit in bytes does not bind as long as nobody knows what an expert weighs.
+void require_priced(const char* field, std::int64_t limit, std::int64_t expert_bytes) {
+  if (limit < 0 || expert_bytes > 0) return;
+  throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+              fmt::format("{} is {}, but expert_bytes is 0", field, limit));
+}
+
 void check_shape(const ballast_plan_request& r) {
   require_in_range("layers", r.layers, 1, 4096);
   require_in_range("experts", r.experts, 1, 65536);
@@ -49,6 +56,10 @@ void check_shape(const ballast_plan_request& r) {
     require_in_range("max_bytes_per_link", bytes, -1, std::int64_t{1} << 62);
   }
   require_in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
+  require_priced("max_bytes", r.max_bytes, r.expert_bytes);
+  for (const std::int64_t bytes : r.max_bytes_per_link) {
+    require_priced("max_bytes_per_link", bytes, r.expert_bytes);
+  }
   require_in_range("windows", r.windows, r.series != nullptr ? 1 : 0, std::int64_t{1} << 24);
   require_in_range("prediction", r.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
   require_in_range("decay_shift", r.decay_shift, 1, 16);

@@ -584,8 +584,8 @@ typedef struct ballast_plan_request {
   int32_t groups;                   /* 1 */
   int32_t compatible;               /* 0 */
   int64_t max_moves;                /* -1; per layer */
-  int64_t max_bytes;                /* -1; per rank */
-  int64_t expert_bytes;             /* 0 */
+  int64_t max_bytes;                /* -1; per rank; needs expert_bytes */
+  int64_t expert_bytes;             /* 0: not known */
   int32_t threads;                  /* 1 */
   int32_t objective;                /* BALLAST_OBJECTIVE_TOKENS */
   uint64_t seed; /* 1 */

@@ -309,6 +309,17 @@ TEST(api_plan, ranks_may_be_masked_or_slow_and_shares_equal) {
   EXPECT_STREQ(ballast_last_error(), "rank_speed: rank 1: 0 is not in [1, 65536]");
 }
 
+TEST(api_plan, bytes_are_limited_only_where_an_expert_has_some) {
+  question q(2, 8, 4, 3);
+  q.request.max_bytes = 0;
+  EXPECT_EQ(q.refusal(), "max_bytes is 0, but expert_bytes is 0");
+  q.request.max_bytes = -1;
+  q.request.max_bytes_per_link[BALLAST_LINK_REMOTE] = 7;
+  EXPECT_EQ(q.refusal(), "max_bytes_per_link is 7, but expert_bytes is 0");
+  q.request.expert_bytes = 1;
+  EXPECT_EQ(q.refusal(), "accepted");
+}
+
 TEST(api_plan, loads_of_zero_are_balanced) {
   question q(2, 8, 4, 3);
   std::fill(q.loads.begin(), q.loads.end(), 0);
