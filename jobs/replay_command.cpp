@@ -86,13 +86,16 @@ void add_planning(CLI::App& command, replay_options& o) {
 }
 
 void add_exchange(CLI::App& command, replay_options& o) {
-  command.add_option("--backend", o.backend, "Where weights live")
+  command
+      .add_option("--backend", o.backend,
+                  "Where weights live; auto: cuda where every rank can have a GPU of its own")
       ->check(CLI::IsMember({"auto", "host", "cuda"}))
       ->capture_default_str();
   command
       .add_option("--transport", o.transport,
-                  "How weights travel; on the host mpi between ranks and local inside one")
-      ->check(CLI::IsMember({"auto", "copy", "nccl", "mpi", "local"}))
+                  "How weights travel: between GPUs copy (copy engines) or nccl, on the host mpi "
+                  "between ranks and local inside one")
+      ->check(CLI::IsMember(transport_names))
       ->capture_default_str();
   command.add_option("--way", o.way, "How weights reach their row, wherever it is legal")
       ->check(CLI::IsMember({"auto", "vacate", "spare", "staged"}))
@@ -110,8 +113,15 @@ void add_exchange(CLI::App& command, replay_options& o) {
       ->capture_default_str();
   command
       .add_option("--bytes-per-step", o.bytes_per_step,
-                  "Bytes one rank sends per step, 0 for all it can")
+                  "Bytes one rank moves per step, 0 for all it can (default: 0 on the host, 16 MiB "
+                  "on a GPU)")
       ->check(at_least_zero());
+  command.add_option("--nccl-ctas", o.nccl_ctas, "CTAs that NCCL may use for weights, on a GPU")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command.add_option("--hash-ctas", o.hash_ctas, "CTAs that check what has arrived, on a GPU")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   command.add_option("--consensus-lag", o.lag, "Steps between posting and reading a vote")
       ->check(CLI::Range(1, 16))
       ->capture_default_str();
@@ -157,7 +167,9 @@ void add_replay_command(CLI::App& program, command_body& run) {
       "  mpirun -np 8 ballast replay --generate model=deepseek-v2-lite,layers=8,steps=600 "
       "--slots-per-rank 9\n"
       "  mpirun -np 8 ballast replay --trace loads.json.gz --slots-per-rank 5 --interval 48 --ffn "
-      "--json report.json");
+      "--json report.json\n"
+      "  mpirun -np 2 ballast replay --generate model=deepseek-v3,layers=2,steps=600 "
+      "--model deepseek-v3-fp8 --backend cuda --transport copy");
   replay_command->callback([&run, options] {
     run = [options] {
       catch_stop_signals();

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 #include <stdexcept>
 
@@ -14,19 +13,7 @@
 namespace ballast {
 namespace {
 
-constexpr float h_max = 127;
-constexpr int activation_max = 2;
 constexpr std::int64_t exact_max = 1 << 24;
-
-float activation(std::int64_t step, int layer, int rank, std::int64_t token, int i) {
-  std::uint64_t x = (static_cast<std::uint64_t>(step) * 4096 + layer) * 0x9e3779b97f4a7c15ull +
-                    (static_cast<std::uint64_t>(rank) << 40) +
-                    static_cast<std::uint64_t>(token) * 0xc2b2ae3d27d4eb4full + i;
-  x ^= x >> 29;
-  x *= 0xbf58476d1ce4e5b9ull;
-  return static_cast<float>(static_cast<int>((x >> 40) % (2 * activation_max + 1)) -
-                            activation_max);
-}
 
 #ifdef BALLAST_WITH_OPENBLAS
 // c [m][n] = a [m][k] * transpose(b [n][k])
@@ -56,16 +43,21 @@ std::vector<std::size_t> ffn_tensor_bytes(ffn_shape shape) {
 }
 
 void check_ffn_shape(ffn_shape shape) {
-#ifndef BALLAST_WITH_OPENBLAS
-  throw std::invalid_argument("this build has no OpenBLAS: --ffn is not available");
-#endif
   const std::int64_t first = std::int64_t{activation_max} * shape.hidden;
   if (first * first > exact_max ||
-      static_cast<std::int64_t>(h_max) * shape.intermediate * 64 > exact_max) {
+      static_cast<std::int64_t>(inner_max) * shape.intermediate * 64 > exact_max) {
     throw std::invalid_argument(fmt::format(
         "--ffn-hidden {} or --ffn-intermediate {}: sums would leave float's exact range",
         shape.hidden, shape.intermediate));
   }
+}
+
+bool has_openblas() {
+#ifdef BALLAST_WITH_OPENBLAS
+  return true;
+#else
+  return false;
+#endif
 }
 
 expert_ffn::expert_ffn(MPI_Comm comm, ffn_shape shape, int rows_per_rank)
@@ -102,7 +94,7 @@ void expert_ffn::run(const replay_weights& weights, int layer, std::int64_t step
     sent_rows_[position[i]] = slots[i] % rows_per_rank_;
     for (int h = 0; h < hidden; ++h) {
       sent_[static_cast<std::size_t>(position[i]) * hidden + h] =
-          activation(step, layer, rank_, static_cast<std::int64_t>(i) / columns, h);
+          activation_of(step, layer, rank_, static_cast<std::int64_t>(i) / columns, h);
     }
   }
   received_.resize(receiving * hidden);
@@ -156,9 +148,7 @@ void expert_ffn::multiply(const replay_weights& weights, int layer) {
     };
     multiply_transposed(m, wide, hidden, x.data(), tensor(0), gate.data());
     multiply_transposed(m, wide, hidden, x.data(), tensor(1), up.data());
-    for (std::size_t i = 0; i < gate.size(); ++i) {
-      gate[i] = std::clamp(std::trunc(std::max(gate[i], 0.0f) * up[i] / 64.0f), -h_max, h_max);
-    }
+    for (std::size_t i = 0; i < gate.size(); ++i) gate[i] = inner_of(gate[i], up[i]);
     multiply_transposed(m, hidden, wide, gate.data(), tensor(2), y.data());
     for (int i = 0; i < m; ++i) {
       std::copy_n(y.begin() + i * hidden, hidden,

@@ -3,6 +3,8 @@
 // OpenBLAS, and combined. Done twice per step, through the live tables and through a copy of the
 // initial placement, to show that rebalancing changes no output bit.
 //
+// cuda/device_ffn.hpp is the same on GPUs.
+//
 // Weights are -1, 0 or 1 and activations small integers, so every sum stays below 2^24 and float
 // arithmetic is exact in any order: outputs can be compared bit for bit whatever batch a token is
 // multiplied in. Per expert, on x [hidden]:
@@ -26,9 +28,11 @@ struct ffn_shape {
 /// gate [intermediate][hidden], up the same, down [hidden][intermediate], float32.
 std::vector<std::size_t> ffn_tensor_bytes(ffn_shape shape);
 
-/// Throws std::invalid_argument if sums could leave the exact range of float, or if this build has
-/// no OpenBLAS.
+/// Throws std::invalid_argument if sums could leave the exact range of float.
 void check_ffn_shape(ffn_shape shape);
+
+/// Whether this build can multiply on the host.
+bool has_openblas();
 
 class expert_ffn {
  public:

@@ -2,6 +2,7 @@
 // What `ballast replay` was asked to do.
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "runtime/ballast.h"
@@ -40,7 +41,9 @@ struct replay_options {
   std::int32_t ranks_per_node = 0;
   std::int32_t staging_experts = 2;
   std::int32_t receives_per_batch = 8;
-  std::int64_t bytes_per_step = 0;
+  std::optional<std::int64_t> bytes_per_step;  ///< 0: unpaced; the library chooses if not given
+  std::int32_t nccl_ctas = 2;
+  std::int32_t hash_ctas = 2;
   std::int32_t lag = 2;
   std::int32_t planner_threads = 1;
   std::uint64_t seed = 1;

@@ -13,7 +13,7 @@
 #include <optional>
 
 #include "jobs/output.hpp"
-#include "jobs/replay/ffn.hpp"
+#include "jobs/replay/backend.hpp"
 #include "jobs/replay/report.hpp"
 #include "jobs/replay/setup.hpp"
 #include "jobs/replay/traffic.hpp"
@@ -60,18 +60,17 @@ class player {
   const replay_options& options_;
   replay_shape shape_;
   std::unique_ptr<load_source> source_;
-  std::optional<replay_weights>
-      weights_;  // before the context: it reads them until it is destroyed
-  std::optional<replay_weights> initial_weights_;  // --ffn: the rows as they were at the start
-  std::vector<std::int32_t>
-      initial_slot_;  // --ffn: [layers][experts] a slot of the initial placement
+  std::string backend_choice_;               // why --backend auto chose as it did
+  std::unique_ptr<replay_backend> backend_;  // before the context, which works there until its end
+  weight_rows* weights_ = nullptr;           // the backend's
   context_handle context_;
-  std::optional<expert_ffn> ffn_;
+  std::string transport_;
 
   std::vector<std::int64_t> counts_;  // [layers][experts] of the step
   std::vector<std::int32_t> ids_;     // of this rank, one layer
-  std::vector<std::int32_t> slots_;
-  std::vector<float> outputs_, expected_;
+  std::vector<std::int32_t>
+      initial_slot_;  // --ffn: [layers][experts] a slot of the initial placement
+  std::vector<std::int32_t> initial_slots_;  // --ffn: of ids_
   std::vector<std::int64_t>
       routed_;  // [layers][ranks] tokens this rank sent since the last window or commit
   std::vector<double> step_seconds_;
@@ -86,7 +85,6 @@ class player {
   bool resumed_ = false;
   bool row_open_ = false;  // the last row waits for its next window
   replay_summary summary_;
-  std::int64_t different_outputs_ = 0;
   steady_clock::time_point last_progress_;
 };
 
@@ -94,20 +92,19 @@ player::player(const mpi_session& mpi, const replay_options& options)
     : mpi_(mpi), options_(options) {
   together(mpi, [&] { source_ = open_loads(options, mpi.size(), shape_); });
   resumed_ = !options.state.empty() && std::filesystem::exists(options.state);
-  context_ = create_context(mpi, options, shape_, resumed_);
+  backend_ = make_replay_backend(mpi, options, shape_, backend_choice_);
+  context_ = create_context(mpi, options, shape_, *backend_, resumed_);
   together(mpi, [&] {
-    weights_.emplace(shape_.layers, shape_.rows_per_rank, shape_.tensor_bytes,
-                     options.ffn ? weight_content::ternary : weight_content::bytes);
+    weights_ = &backend_->allocate(context_.get());
     counts_.resize(static_cast<std::size_t>(source_->layers()) * source_->experts());
     routed_.resize(static_cast<std::size_t>(shape_.layers) * mpi.size());
     step_seconds_.reserve(static_cast<std::size_t>(std::min<std::int64_t>(shape_.steps, 1 << 20)));
   });
   load_and_start(mpi, context_.get(), shape_, *weights_);
+  transport_ = transports(mpi, context_.get());
   MPI_Comm_dup(mpi.comm(), &stop_comm_);
   if (!options.ffn) return;
-  initial_weights_ = *weights_;
-  ffn_.emplace(mpi.comm(), ffn_shape{options.ffn_hidden, options.ffn_intermediate},
-               shape_.rows_per_rank);
+  backend_->keep_initial();
   ballast_layer_tables tables;
   tables.struct_size = sizeof(tables);
   for (int layer = 0; layer < shape_.layers; ++layer) {
@@ -119,8 +116,10 @@ player::player(const mpi_session& mpi, const replay_options& options)
 
 void player::announce() const {
   if (mpi_.rank() != 0 || options_.quiet) return;
-  fmt::print("# ballast {} replay: {} ranks, host memory, policy {}\n", ballast_version(),
-             mpi_.size(), options_.policy);
+  fmt::print("# ballast {} replay: {} ranks, {}{}, weights by {}, policy {}\n", ballast_version(),
+             mpi_.size(), backend_->describe(),
+             backend_choice_.empty() ? "" : fmt::format(" ({})", backend_choice_), transport_,
+             options_.policy);
   fmt::print("# {}\n", source_->describe());
   fmt::print(
       "# {} layers x {} experts, {} slots{} per rank, {} bytes per expert in {} tensors, every {} "
@@ -173,31 +172,18 @@ void player::play_layer(int layer, std::int64_t step) {
         fmt::format("step {}, layer {}: more than {} ids per rank", step, layer, ids_max));
   }
   make_ids(counts, layer, step, mpi_.rank(), mpi_.size(), ids_);
-  slots_.resize(ids_.size());
-  ballast_ids ids;
-  ballast_ids_init(&ids);
-  ids.ids = ids_.data();
-  ids.tokens = ids.valid_tokens = static_cast<std::int64_t>(ids_.size());
-  check(ballast_record(context_.get(), layer, &ids));
-  check(ballast_route(context_.get(), layer, &ids, BALLAST_ROUTE_SHARES, slots_.data()));
-  for (const std::int32_t slot : slots_) {
-    if (slot >= 0)
-      ++routed_[static_cast<std::size_t>(layer) * mpi_.size() + slot / shape_.rows_per_rank];
-  }
-  if (ffn_) compare_outputs(layer, step);
+  backend_->play(context_.get(), layer, ids_);
+  if (options_.ffn) compare_outputs(layer, step);
 }
 
 // The same tokens through the live tables and rows, and through the initial ones.
 void player::compare_outputs(int layer, std::int64_t step) {
   const std::size_t wanted = static_cast<std::size_t>(options_.ffn_tokens) * shape_.top_k;
   const std::size_t used = std::min(wanted, ids_.size()) / shape_.top_k * shape_.top_k;
-  ffn_->run(*weights_, layer, step, {slots_.data(), used}, shape_.top_k, outputs_);
+  initial_slots_.resize(used);
   for (std::size_t i = 0; i < used; ++i)
-    slots_[i] = initial_slot_[static_cast<std::size_t>(layer) * shape_.experts + ids_[i]];
-  ffn_->run(*initial_weights_, layer, step, {slots_.data(), used}, shape_.top_k, expected_);
-  for (std::size_t i = 0; i < outputs_.size(); ++i)
-    different_outputs_ += !(outputs_[i] == expected_[i]);
-  summary_.outputs_compared += static_cast<std::int64_t>(outputs_.size());
+    initial_slots_[i] = initial_slot_[static_cast<std::size_t>(layer) * shape_.experts + ids_[i]];
+  backend_->compare_outputs(layer, step, initial_slots_);
 }
 
 // What all ranks asked for a few steps ago. Later than Ballast's own votes, so that those are the
@@ -225,6 +211,7 @@ void player::after_step(std::int64_t step, const ballast_step_result& result) {
 
 // The balance of what was really routed since the last window or commit.
 void player::close_window() {
+  backend_->take_routed(routed_);
   std::vector<std::int64_t> all(routed_.size());
   MPI_Reduce(routed_.data(), all.data(), static_cast<int>(all.size()), MPI_INT64_T, MPI_SUM, 0,
              mpi_.comm());
@@ -259,6 +246,7 @@ void player::close_epoch() {
   row.epoch.stall_seconds_max = worst[2];
   row.epoch.reduce_seconds = worst[3];
   if (row_open_ && mpi_.rank() == 0 && !options_.quiet) print_epoch(rows_.back());
+  backend_->take_routed(routed_);
   std::ranges::fill(routed_, 0);  // the next window begins with the placement that this epoch left
   // What has been committed survives whatever ends this job.
   together(mpi_, [&] {
@@ -316,10 +304,11 @@ void player::summarise(std::int64_t steps) {
   summary_.step_p50 = quantiles[0];
   summary_.step_p99 = quantiles[1];
   summary_.step_max = quantiles[2];
-  std::int64_t outputs[2] = {summary_.outputs_compared, different_outputs_};
+  const output_comparison found = backend_->outputs();
+  std::int64_t outputs[2] = {found.compared, found.different};
   MPI_Allreduce(MPI_IN_PLACE, outputs, 2, MPI_INT64_T, MPI_SUM, mpi_.comm());
   summary_.outputs_compared = outputs[0];
-  if (ffn_) summary_.outputs_identical = outputs[1] == 0;
+  if (options_.ffn) summary_.outputs_identical = outputs[1] == 0;
 }
 
 exit_code player::finish(std::int64_t steps, int stop) {
@@ -344,7 +333,9 @@ exit_code player::finish(std::int64_t steps, int stop) {
     if (mpi_.rank() != 0) return;
     nlohmann::ordered_json document = json_head("replay");
     document["ranks"] = mpi_.size();
-    document["backend"] = "host";
+    document["backend"] = backend_->name();
+    document["memory"] = backend_->describe();
+    document["transport"] = transport_;
     document["source"] = source_->describe();
     document["epochs"] = to_json(rows_);
     document["summary"] = to_json(summary_);
@@ -376,18 +367,6 @@ void catch_stop_signals() {
 }
 
 exit_code replay(const mpi_session& mpi, const replay_options& options) {
-  if (options.backend == "cuda")
-    throw job_error(exit_code::bad_input, "--backend cuda: this build has no CUDA");
-  if (options.transport == "copy" || options.transport == "nccl") {
-    throw job_error(
-        exit_code::bad_input,
-        fmt::format("--transport {}: the host backend has mpi and local", options.transport));
-  }
-  if (options.transport == "local" && mpi.size() > 1) {
-    throw job_error(
-        exit_code::bad_input,
-        fmt::format("--transport local: {} ranks cannot reach each other by it", mpi.size()));
-  }
   return player(mpi, options).run();
 }
 

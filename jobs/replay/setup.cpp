@@ -145,7 +145,8 @@ std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks
 void context_deleter::operator()(ballast_context* context) const { ballast_destroy(context); }
 
 context_handle create_context(const mpi_session& mpi, const replay_options& options,
-                              const replay_shape& shape, bool resumes) {
+                              const replay_shape& shape, const replay_backend& backend,
+                              bool resumes) {
   ballast_config config;
   ballast_config_init(&config);
   placement_file initial;
@@ -158,7 +159,13 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
     config.mode = index_of("--mode", options.mode, mode_names);
     config.way = index_of("--way", options.way, way_names);
     config.verify = index_of("--verify", options.verify, verify_names);
+    config.transport = index_of("--transport", options.transport, transport_names);
   });
+  // What a rank is to itself needs no transport.
+  if (config.transport == BALLAST_TRANSPORT_LOCAL) config.transport = BALLAST_TRANSPORT_AUTO;
+  backend.configure(config);
+  config.nccl_ctas = options.nccl_ctas;
+  config.hash_ctas = options.hash_ctas;
   config.layers = shape.layers;
   config.experts = shape.experts;
   config.slots_per_rank = shape.slots_per_rank;
@@ -176,7 +183,8 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.max_bytes = options.max_bytes;
   config.staging_experts = options.staging_experts;
   config.receives_per_batch = options.receives_per_batch;
-  config.bytes_per_step = options.bytes_per_step;
+  config.bytes_per_step = options.bytes_per_step.value_or(0);
+  if (options.bytes_per_step == 0) config.bytes_per_step = -1;  // the library's "unpaced"
   config.planner_threads = options.planner_threads;
   config.seed = options.seed;
   config.deadline_seconds = options.deadline_seconds;
@@ -199,20 +207,39 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
 }
 
 void load_and_start(const mpi_session& mpi, ballast_context* context, const replay_shape& shape,
-                    replay_weights& weights) {
-  ballast_layer_tables tables;
-  tables.struct_size = sizeof(tables);
-  for (int layer = 0; layer < shape.layers; ++layer) {
-    check(ballast_tables(context, layer, &tables));
-    for (int row = 0; row < shape.rows_per_rank; ++row) {
-      const std::int32_t expert = tables.expert_of_slot[mpi.rank() * shape.rows_per_rank + row];
-      if (expert >= 0) weights.fill(layer, row, expert);
+                    weight_rows& weights) {
+  together(mpi, [&] {
+    ballast_layer_tables tables;
+    tables.struct_size = sizeof(tables);
+    for (int layer = 0; layer < shape.layers; ++layer) {
+      check(ballast_tables(context, layer, &tables));
+      for (int row = 0; row < shape.rows_per_rank; ++row) {
+        const std::int32_t expert = tables.expert_of_slot[mpi.rank() * shape.rows_per_rank + row];
+        if (expert >= 0) weights.fill(layer, row, expert);
+      }
+      const std::vector<ballast_tensor> tensors = weights.tensors(layer);
+      check(ballast_register_layer(context, layer, tensors.data(),
+                                   static_cast<std::int32_t>(tensors.size())));
     }
-    const std::vector<ballast_tensor> tensors = weights.tensors(layer);
-    check(ballast_register_layer(context, layer, tensors.data(),
-                                 static_cast<std::int32_t>(tensors.size())));
-  }
+  });
   check(ballast_start(context));
+}
+
+std::string transports(const mpi_session& mpi, const ballast_context* context) {
+  int used = 0;
+  for (int rank = 0; rank < mpi.size(); ++rank) {
+    std::int32_t transport = BALLAST_TRANSPORT_LOCAL;
+    check(ballast_transport(context, rank, &transport));
+    used |= 1 << transport;
+  }
+  MPI_Allreduce(MPI_IN_PLACE, &used, 1, MPI_INT, MPI_BOR, mpi.comm());
+  std::string text;
+  for (int i = 0; i < BALLAST_TRANSPORT_LOCAL; ++i) {
+    if ((used >> i & 1) == 0) continue;
+    if (!text.empty()) text += '+';
+    text += transport_names[i];
+  }
+  return text.empty() ? "local" : text;
 }
 
 void save_state(const ballast_context* context, const replay_shape& shape,

@@ -5,6 +5,7 @@
 
 #include "jobs/loads/load_source.hpp"
 #include "jobs/mpi_session.hpp"
+#include "jobs/replay/backend.hpp"
 #include "jobs/replay/options.hpp"
 #include "jobs/replay/weights.hpp"
 
@@ -35,11 +36,16 @@ using context_handle = std::unique_ptr<ballast_context, context_deleter>;
 /// Collective. The context with its initial placement (of --state if this job `resumes`, or of
 /// --placement), not yet registered.
 context_handle create_context(const mpi_session& mpi, const replay_options& options,
-                              const replay_shape& shape, bool resumes);
+                              const replay_shape& shape, const replay_backend& backend,
+                              bool resumes);
 
 /// Collective. Fills the rows as the tables say, registers them and starts.
 void load_and_start(const mpi_session& mpi, ballast_context* context, const replay_shape& shape,
-                    replay_weights& weights);
+                    weight_rows& weights);
+
+/// Collective, after the start. How weights travel between ranks: "copy", "nccl" or both, "mpi", or
+/// "local" where there is one rank.
+std::string transports(const mpi_session& mpi, const ballast_context* context);
 
 /// The live placement as a file with slots_per_rank slots a rank: spare rows are left out. Throws
 /// job_error(system).

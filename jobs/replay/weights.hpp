@@ -7,26 +7,36 @@
 #include <span>
 #include <vector>
 
+#include "jobs/replay/rules.hpp"
 #include "runtime/ballast.h"
 
 namespace ballast {
 
-enum class weight_content {
-  bytes,    ///< 64 random bits per word
-  ternary,  ///< floats of -1, 0 and 1, for expert FFNs that are exact (ffn.hpp)
+/// Rows of experts, in host memory or on a GPU.
+class weight_rows {
+ public:
+  virtual ~weight_rows() = default;
+  /// Complete when it returns.
+  virtual void fill(int layer, int row, int expert) = 0;
+  /// Bytes of the row that differ from what the expert should hold.
+  virtual std::int64_t wrong_bytes(int layer, int row, int expert) const = 0;
+  /// What ballast_register_layer is told.
+  virtual std::vector<ballast_tensor> tensors(int layer) = 0;
 };
 
-class replay_weights {
+/// A stride that is not the row's size is the usual case in engines; rows start on 16 bytes.
+inline std::size_t row_stride(std::size_t row_bytes) { return (row_bytes + 15) / 16 * 16; }
+
+/// In host memory.
+class replay_weights : public weight_rows {
  public:
   /// `tensor_bytes`: of one expert. Allocates layers * rows of them. Throws std::bad_alloc.
   replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes,
                  weight_content content);
 
-  void fill(int layer, int row, int expert);
-  /// Bytes of the row that differ from what the expert should hold.
-  std::int64_t wrong_bytes(int layer, int row, int expert) const;
-
-  std::vector<ballast_tensor> tensors(int layer);
+  void fill(int layer, int row, int expert) override;
+  std::int64_t wrong_bytes(int layer, int row, int expert) const override;
+  std::vector<ballast_tensor> tensors(int layer) override;
   const std::byte* address(int layer, int tensor, int row) const;
 
  private:

@@ -2,6 +2,7 @@
 // documented exit code on all ranks, and no rank that hangs.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <filesystem>
 
 #include "tests/jobs/cli_process.hpp"
@@ -264,13 +265,31 @@ TEST_F(cli_bad_input, options_and_their_values) {
     expect_replay_fails({option, "1.5"}, usage, {option, "1.5"});
     expect_replay_fails({option, "nan"}, usage, {option, "nan"});
   }
-  expect_replay_fails({"--backend", "cuda"}, bad_input, {"cuda"});
+  expect_replay_fails({"--nccl-ctas", "65"}, usage, {"--nccl-ctas", "65"});
+  expect_replay_fails({"--hash-ctas", "0"}, usage, {"--hash-ctas", "0"});
+  expect_replay_fails({"--backend", "host", "--transport", "nccl"}, bad_input,
+                      {"--transport nccl", "host"});
+  expect_replay_fails({"--transport", "local"}, bad_input, {"--transport local", "2 ranks"});
   expect_replay_fails({"--drill", "nonsense"}, bad_input, {"drill", "nonsense"});
   expect_replay_fails({"--drill", "digest:5:0"}, bad_input, {"drill", "5"});
   const ending nothing = run(arguments{});
   EXPECT_EQ(nothing.code, usage) << nothing.text();
   const ending unknown = run({"no-such-command"});
   EXPECT_EQ(unknown.code, usage) << unknown.text();
+}
+
+TEST_F(cli_bad_input, gpus_that_are_not_there) {
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  const std::string before = visible == nullptr ? "" : visible;
+  setenv("CUDA_VISIBLE_DEVICES", "", 1);  // so on a machine with GPUs too
+  expect_replay_fails({"--backend", "cuda"}, system_error, {"--backend cuda", "no "});
+  expect_replay_fails({"--backend", "cuda", "--ffn", "--transport", "copy"}, system_error,
+                      {"--backend cuda", "no "});
+  if (visible == nullptr) {
+    unsetenv("CUDA_VISIBLE_DEVICES");
+  } else {
+    setenv("CUDA_VISIBLE_DEVICES", before.c_str(), 1);
+  }
 }
 
 TEST_F(cli_bad_input, what_is_asked_of_several_plans) {

@@ -67,6 +67,8 @@ void expect_report(const json& report, int ranks) {
                          {"command", text},
                          {"ranks", whole},
                          {"backend", text},
+                         {"memory", text},
+                         {"transport", text},
                          {"epochs", list},
                          {"summary", object}});
   EXPECT_EQ(report["schema"], "ballast.replay/1");
@@ -158,6 +160,19 @@ TEST_F(cli_replay, table_progress_and_summary_are_printed) {
   EXPECT_NE(end.err.find("step 1/2000"), std::string::npos) << end.text();
 }
 
+TEST_F(cli_replay, backend_and_transport_in_the_report_are_those_used) {
+  const json two = replay(2, with(small, {"--backend", "host", "--steps", "100"}));
+  EXPECT_EQ(two["backend"], "host");
+  EXPECT_EQ(two["transport"], "mpi");
+  const json one = replay(1, with(small, {"--transport", "mpi", "--steps", "100"}));
+  EXPECT_EQ(one["backend"], "host");
+  EXPECT_EQ(one["transport"], "local");
+  const ending chosen = run(2, with(small, {"--transport", "mpi", "--steps", "100"}));
+  EXPECT_NE(chosen.out.find("host memory (auto: --transport is mpi), weights by mpi"),
+            std::string::npos)
+      << chosen.text();
+}
+
 TEST_F(cli_replay, expert_outputs_are_those_of_the_initial_placement) {
   const json report =
       replay(3, with(small, {"--ffn", "--ffn-tokens", "16", "--way", "staged", "--steps", "300"}));
@@ -235,7 +250,7 @@ class cli_signals : public cli_replay {
              state});
     EXPECT_EQ(plan.code, 0) << plan.text();
     const ending again =
-        run(ranks, with(endless, {"--state", state, "--mode", "static", "--steps", "10"}));
+        run(ranks, with(endless, {"--state", state, "--mode", "static", "--steps", "100"}));
     EXPECT_TRUE(again.everywhere(ranks, 0)) << again.text();
     EXPECT_EQ(read_json(state), before);
   }

@@ -31,11 +31,7 @@ float* tensor_of(replay_weights& weights, int tensor, int row) {
 class ffn : public testing::Test {
  protected:
   void SetUp() override {
-    try {
-      check_ffn_shape(shape);
-    } catch (const std::invalid_argument& e) {
-      GTEST_SKIP() << e.what();
-    }
+    if (!has_openblas()) GTEST_SKIP() << "this build has no OpenBLAS";
     MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks_);
   }
@@ -174,7 +170,7 @@ TEST_F(ffn, ranks_without_tokens_take_part) {
   EXPECT_EQ(outputs.size(), rank_ == 0 ? 0u : static_cast<std::size_t>(2 * shape.hidden));
 }
 
-TEST_F(ffn, shapes_whose_sums_leave_the_exact_range_are_refused) {
+TEST(ffn_shape, shapes_whose_sums_leave_the_exact_range_are_refused) {
   EXPECT_NO_THROW(check_ffn_shape({64, 128}));
   EXPECT_NO_THROW(check_ffn_shape({2048, 2048}));
   EXPECT_THROW(check_ffn_shape({2049, 128}), std::invalid_argument);
