@@ -35,6 +35,18 @@ void blas::multiply_bf16(int n, const void* a, const void* b, void* c) const {
       "cublasGemmEx");
 }
 
+// cuBLAS counts columns first: it sees the transposes of all three, for which
+// transpose(c) = b * transpose(a).
+void blas::multiply_transposed(int m, int n, int k, const float* a, const float* b,
+                               float* c) const {
+  const float one = 1;
+  const float zero = 0;
+  require(call_.gemm(context_.get(), CUBLAS_OP_T, CUBLAS_OP_N, n, m, k, &one, b, CUDA_R_32F, k, a,
+                     CUDA_R_32F, k, &zero, c, CUDA_R_32F, n, CUBLAS_COMPUTE_32F_FAST_TF32,
+                     CUBLAS_GEMM_DEFAULT),
+          "cublasGemmEx");
+}
+
 void blas::require(cublasStatus_t code, const char* what) const {
   if (code == CUBLAS_STATUS_SUCCESS) return;
   throw job_error(exit_code::system, fmt::format("{}: {}", what, call_.status_string(code)), true);

@@ -1,5 +1,5 @@
 #pragma once
-// cuBLAS for products of bf16 matrices.
+// cuBLAS for products of matrices in device memory.
 
 #include <cublas_v2.h>
 
@@ -16,6 +16,10 @@ class blas {
 
   /// C = A * B of n x n matrices of bf16 in device memory, column-major, with sums in fp32.
   void multiply_bf16(int n, const void* a, const void* b, void* c) const;
+
+  /// c [m][n] = a [m][k] * transpose(b [n][k]), row-major floats whose products are made of TF32
+  /// and summed in fp32.
+  void multiply_transposed(int m, int n, int k, const float* a, const float* b, float* c) const;
 
  private:
   struct functions {

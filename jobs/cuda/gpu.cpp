@@ -4,20 +4,9 @@
 
 #include <algorithm>
 
+#include "jobs/cuda/choice.hpp"
+
 namespace ballast::gpu {
-namespace {
-
-int rank_on_node(const mpi_session& mpi) {
-  MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_split_type(mpi.comm(), MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  int rank = 0;
-  MPI_Comm_rank(node, &rank);
-  MPI_Comm_free(&node);
-  return rank;
-}
-
-}  // namespace
-
 void require(cudaError_t code, const char* call) {
   if (code == cudaSuccess) return;
   cudaGetLastError();  // what does not stick is told once
@@ -27,19 +16,14 @@ void require(cudaError_t code, const char* call) {
 }
 
 place take_device(const mpi_session& mpi, const std::string& asked_by) {
-  const int local_rank = rank_on_node(mpi);
+  const choice taken = choose(mpi);
   place here;
   together(mpi, [&] {
-    int count = 0;
-    const cudaError_t code = cudaGetDeviceCount(&count);
-    if (code != cudaSuccess || count == 0) {
-      cudaGetLastError();
-      throw job_error(
-          exit_code::system,
-          fmt::format("{}: there is no GPU: {}", asked_by,
-                      code == cudaSuccess ? "none is visible" : cudaGetErrorString(code)));
+    if (taken.device < 0) {
+      throw job_error(exit_code::system,
+                      fmt::format("{}: there is no GPU: {}", asked_by, taken.why_none));
     }
-    here.device = local_rank % count;
+    here.device = taken.device;
     BALLAST_GPU(cudaSetDevice(here.device));
     cudaDeviceProp properties = {};
     BALLAST_GPU(cudaGetDeviceProperties(&properties, here.device));

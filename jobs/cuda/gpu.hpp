@@ -120,6 +120,15 @@ class pinned_array {
   std::size_t count_ = 0;
 };
 
+/// An array of at least `count` values from now on; what is in them may be lost, and what still
+/// uses them is waited for.
+template <typename Array>
+void grow(Array& array, std::size_t count) {
+  if (array.size() >= count) return;
+  array = Array();
+  array = Array(count);
+}
+
 }  // namespace ballast::gpu
 
 #define BALLAST_GPU(call) ::ballast::gpu::require((call), #call)

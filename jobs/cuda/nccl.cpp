@@ -8,7 +8,8 @@ nccl_comm::functions::functions() {
   nccl.find(get_version, "ncclGetVersion");
   nccl.find(get_unique_id, "ncclGetUniqueId");
   nccl.find(init, "ncclCommInitRankConfig");
-  nccl.find(destroy, "ncclCommDestroy");
+  nccl.find(abort, "ncclCommAbort");
+  nccl.find(async_error, "ncclCommGetAsyncError");
   nccl.find(error_string, "ncclGetErrorString");
   nccl.find(last_error, "ncclGetLastError");
   nccl.find(group_start, "ncclGroupStart");
@@ -47,6 +48,12 @@ int nccl_comm::version() const {
   int version = 0;
   require(call_.get_version(&version), "ncclGetVersion");
   return version;
+}
+
+void nccl_comm::check() const {
+  ncclResult_t state = ncclSuccess;
+  require(call_.async_error(comm_.get(), &state), "ncclCommGetAsyncError");
+  require(state, "NCCL");
 }
 
 void nccl_comm::begin_group() const { require(call_.group_start(), "ncclGroupStart"); }

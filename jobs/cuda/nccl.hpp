@@ -21,6 +21,9 @@ class nccl_comm {
 
   int version() const;  ///< e.g. 22809
 
+  /// Throws if NCCL has met an error since.
+  void check() const;
+
   /// Operations between the two are one; `end` enqueues them.
   void begin_group() const;
   void end_group() const;
@@ -37,7 +40,8 @@ class nccl_comm {
     decltype(ncclGetVersion)* get_version;
     decltype(ncclGetUniqueId)* get_unique_id;
     decltype(ncclCommInitRankConfig)* init;
-    decltype(ncclCommDestroy)* destroy;
+    decltype(ncclCommAbort)* abort;
+    decltype(ncclCommGetAsyncError)* async_error;
     decltype(ncclGetErrorString)* error_string;
     decltype(ncclGetLastError)* last_error;
     decltype(ncclGroupStart)* group_start;
@@ -47,9 +51,9 @@ class nccl_comm {
     decltype(ncclAllReduce)* all_reduce;
     functions();
   };
-  struct release {
+  struct release {  // also ends what waits for other ranks
     const functions* call;
-    void operator()(ncclComm* comm) const noexcept { call->destroy(comm); }
+    void operator()(ncclComm* comm) const noexcept { call->abort(comm); }
   };
   static const functions& loaded();
   void require(ncclResult_t code, const char* what) const;
