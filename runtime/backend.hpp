@@ -35,6 +35,9 @@ class backend {
   virtual exchange& transfer() = 0;
   /// Collective, blocking up to the deadline: undoes connect(). False if ranks are silent.
   virtual bool disconnect() = 0;
+  /// Local: ends what is under way without the other ranks, which are silent. Nothing but
+  /// destruction may follow, or nothing at all.
+  virtual void abandon() = 0;
 
   /// Collective: what this backend knows better than the machine's description.
   virtual void refine(cluster_map& cluster) = 0;
@@ -72,8 +75,9 @@ class backend {
   backend() = default;
 };
 
-/// The backend that `config` asks for; references are kept. `weight_comm` carries nothing but
-/// weights. Throws error(SYSTEM) where this build or machine does not have it.
+/// The backend that `config` asks for; references are kept. `weight_comm` carries weights, sums of
+/// windows, and what is asked at start-up and at the end. Throws error(SYSTEM) where this build or
+/// machine does not have it.
 std::unique_ptr<backend> make_backend(const settings& config, const live_placement& live,
                                       MPI_Comm weight_comm, int rank, const log_sink& log);
 

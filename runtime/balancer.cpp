@@ -39,10 +39,15 @@ balancer::balancer(const balancer_parts& parts)
 void balancer::step(ballast_step_result* result) {
   tables_changed_ = false;
   const std::int64_t epochs_before = reports_made_;
-  if (!dead_text_.empty()) throw error(BALLAST_ERROR_DEADLINE, dead_text_);
+  if (dead_status_ != BALLAST_OK) throw error(dead_status_, dead_text_);
   if (--steps_to_trigger_ == 0 || phase_ != BALLAST_PHASE_IDLE || votes_.any_outstanding())
       [[unlikely]] {
-    busy_step();
+    try {
+      busy_step();
+    } catch (const error& e) {
+      keep_failure(e.status(), e.what());
+      throw;
+    }
   }
   if (result != nullptr) {
     result->step = step_;
@@ -63,8 +68,8 @@ void balancer::busy_step() {
     std::this_thread::sleep_for(
         std::chrono::duration<double>(parts_.config.config.deadline_seconds * 2 + 10));
   }
-  transfer_.refill();
   take_vote();
+  transfer_.refill();  // after the vote, which one rank waits for and another does not
   if (phase_ != BALLAST_PHASE_IDLE) advance();
   if (steps_to_trigger_ == 0) on_trigger();
   if (phase_ != BALLAST_PHASE_IDLE) votes_.post(step_, my_vote());
@@ -76,6 +81,12 @@ void balancer::busy_step() {
     ballast_epoch& closed = reports_[(reports_made_ - 1) % reports_.size()];
     closed.stall_seconds_max = std::max(closed.stall_seconds_max, seconds);
   }
+}
+
+// A step that failed half-way cannot be gone on from.
+void balancer::keep_failure(ballast_status status, const std::string& text) {
+  dead_status_ = status;
+  dead_text_ = text;
 }
 
 void balancer::take_vote() {
@@ -239,7 +250,7 @@ void balancer::pause(bool drop) {
 }
 
 bool balancer::finish() {
-  if (!dead_text_.empty()) return false;
+  if (dead_status_ != BALLAST_OK) return false;
   const double deadline = parts_.config.config.deadline_seconds;
   transfer_.drain();
   const auto meanwhile = [this] { transfer_.progress(); };

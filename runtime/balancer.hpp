@@ -6,14 +6,17 @@
 // vote counts only if it was posted after the last transition: `generation` numbers them. Between
 // transitions a rank only works and reports `progress`:
 //
-//   phase     progress                    transition, at the step where all ranks read it
-//   reduce    0                           -
-//   plan      1: planned, digest          equal digests: exchange (or close); unequal: close,
-//   dropped exchange  k: batches 0..k-1 arrived   commit them in order, start the next; all
-//   committed: close
-//             bad move, or trouble        drain
-//   drain     1: nothing left under way   quarantine a bad source; reschedule (-> plan), or close,
-//   dropped
+//   phase     progress             transition, at the step where all ranks read it
+//
+//   reduce    0                    none
+//
+//   plan      1: planned, digest   equal digests: exchange, or close; unequal: close, dropped
+//
+//   exchange  k: batches before k  commit them in order, start the next; all committed: close;
+//             have arrived         a bad move, or trouble: drain
+//
+//   drain     1: nothing is left   quarantine a bad source; reschedule (plan), or close, dropped
+//             under way
 //
 // Trouble on any rank (a planner that threw, a deadline, a pause) travels in the same vote.
 
@@ -52,8 +55,8 @@ class balancer {
  public:
   explicit balancer(const balancer_parts& parts);
 
-  /// Collective; see ballast_step. Throws error(DEADLINE) when ranks are silent; then every later
-  /// call throws the same.
+  /// Collective; see ballast_step. What it throws, every later call throws again: DEADLINE when
+  /// ranks are silent, SYSTEM when a GPU or NCCL has failed.
   void step(ballast_step_result* result);
 
   std::int64_t step_number() const { return step_; }
@@ -75,6 +78,7 @@ class balancer {
 
  private:
   void busy_step();
+  void keep_failure(ballast_status status, const std::string& text);
   void take_vote();
   void advance();
   bool post_reduce();
@@ -125,6 +129,7 @@ class balancer {
   bool stall_rehearsed_ = false;
   int diverged_in_a_row_ = 0;
   std::int64_t last_commit_step_ = -1;
+  ballast_status dead_status_ = BALLAST_OK;  // with which every call fails from now on
   std::string dead_text_;
 
   // Of the epoch in flight.

@@ -362,7 +362,9 @@ BALLAST_API ballast_status ballast_alloc(ballast_context* context, size_t bytes,
 
 /* Collective, blocking. Compares tensor sizes over ranks, hashes every occupied row and checks that
  * all replicas of an expert are the same bytes, allocates staging, warms the connections and starts
- * the planner thread. Weights must be in place. STATE: a layer is not registered. CONFIG_MISMATCH:
+ * the planner thread. Weights must be in place, on a GPU in the order of the context's stream, and
+ * nobody may write to the allocations that hold rows until it returns (their first bytes prove that
+ * the other GPUs can read them). STATE: a layer is not registered. CONFIG_MISMATCH:
  * sizes differ, or replicas do (layer, expert and ranks named). MEMORY, MPI, DEADLINE. SYSTEM: two
  * GPUs cannot be linked in the way asked for (ranks named), or NCCL is missing or too old. After an
  * error only ballast_destroy is allowed. */
@@ -387,7 +389,9 @@ typedef struct ballast_ids {
   int64_t valid_tokens;   /* rows from here on are padding; = tokens if there is none */
   int32_t shared_columns; /* trailing columns that are neither counted nor routed */
   int32_t reserved;
-  void* stream; /* CUDA backend: the stream to work on, also one being captured; NULL: the context's */
+  void* stream; /* CUDA backend: the stream to work on, joined with the context's before the pass's
+                   ballast_step; also one being captured, and then a ballast_step comes before the
+                   first replay. NULL: the context's */
   const int64_t* valid_tokens_at; /* CUDA backend: NULL, or device memory that holds valid_tokens when
                                      the kernel runs, for captured graphs */
 } ballast_ids;
@@ -446,7 +450,8 @@ typedef struct ballast_step_result {
  * than consensus_lag steps behind, and then up to the deadline. Allocates nothing. `result` may be
  * NULL. Returns OK also when an epoch was dropped (see the epoch's report). DEADLINE: ranks silent
  * for deadline_seconds; they are named on every rank that still answers, and every later call
- * returns the same. CONFIG_MISMATCH: ranks call with different step numbers. MPI. */
+ * returns the same. CONFIG_MISMATCH: ranks call with different step numbers. MPI. SYSTEM: a
+ * GPU or NCCL has failed. After any error every later call returns the same. */
 BALLAST_API ballast_status ballast_step(ballast_context* context, ballast_step_result* result);
 
 /* Local. From the next step on no epoch is triggered; one in flight is dropped (BALLAST_DROP) or

@@ -23,6 +23,7 @@ class host_backend final : public backend {
   void connect(const cluster_map& cluster) override;
   exchange& transfer() override { return *exchange_; }
   bool disconnect() override { return true; }
+  void abandon() override {}
   void refine(cluster_map&) override {}
   void* allocate_rows(std::size_t bytes) override;
   std::int32_t transport_from(int rank) const override {

@@ -87,7 +87,10 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm, const verdict& arg
         deadline);
   topology_ = config.topology != nullptr ? config.topology->found
                                          : discover(vote_comm_.get(), "", 0, deadline);
-  if (!given) backend_->refine(topology_.map);
+  if (!given) {
+    agree(vote_comm_.get(), verdict_of([&] { backend_->refine(topology_.map); }), {},
+          2 * deadline);  // a rank may have waited its whole deadline for one that failed
+  }
   agree(vote_comm_.get(), verdict_of([&] { require_plannable(); }), {}, deadline);
 }
 
@@ -148,7 +151,7 @@ void runtime::start() {
   compare_shapes();
   compare_weights();
   agree(vote_comm_.get(), verdict_of([&] { backend_->connect(topology_.map); }), {},
-        c.deadline_seconds);
+        2 * c.deadline_seconds);  // a rank may have waited its whole deadline for one that failed
   start_planner();
   balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_,
                                    *backend_, *live_, *planner_, log_});
@@ -181,21 +184,25 @@ void runtime::compare_weights() {
   // The lowest hash of each cell, and behind these the complements of the highest.
   std::vector<std::uint64_t> least(2 * cells, std::numeric_limits<std::uint64_t>::max());
   const int first = initial.layout().first(rank_);
-  std::vector<std::int32_t> rows;
-  std::vector<std::uint64_t> hashes(initial.layout().count(rank_));
-  for (int layer = 0; layer < initial.layers(); ++layer) {
-    const auto held = initial.experts_of(layer).subspan(first, initial.layout().count(rank_));
-    rows.clear();
-    for (int row = 0; row < static_cast<int>(held.size()); ++row) {
-      if (held[row] != no_expert) rows.push_back(row);
+  const verdict readable = verdict_of([&] {
+    std::vector<std::int32_t> rows;
+    std::vector<std::uint64_t> hashes(initial.layout().count(rank_));
+    for (int layer = 0; layer < initial.layers(); ++layer) {
+      const auto held = initial.experts_of(layer).subspan(first, initial.layout().count(rank_));
+      rows.clear();
+      for (int row = 0; row < static_cast<int>(held.size()); ++row) {
+        if (held[row] != no_expert) rows.push_back(row);
+      }
+      memory.hash_rows(layer, rows, hashes.data());
+      for (std::size_t i = 0; i < rows.size(); ++i) {
+        const std::size_t cell =
+            static_cast<std::size_t>(layer) * initial.experts() + held[rows[i]];
+        least[cell] = std::min(least[cell], hashes[i]);
+        least[cells + cell] = std::min(least[cells + cell], ~hashes[i]);
+      }
     }
-    memory.hash_rows(layer, rows, hashes.data());
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      const std::size_t cell = static_cast<std::size_t>(layer) * initial.experts() + held[rows[i]];
-      least[cell] = std::min(least[cell], hashes[i]);
-      least[cells + cell] = std::min(least[cells + cell], ~hashes[i]);
-    }
-  }
+  });
+  agree(vote_comm_.get(), readable, {}, settings_.config.deadline_seconds);
   minimise_over_ranks(vote_comm_.get(), least, settings_.config.deadline_seconds);
   for (std::size_t cell = 0; cell < cells; ++cell) {
     if (least[cell] == ~least[cells + cell]) continue;
@@ -250,8 +257,13 @@ void runtime::start_planner() {
 }
 
 bool runtime::finish() {
-  const bool clean = (!balancer_ || balancer_->finish()) && (!backend_ || backend_->disconnect());
+  bool clean = false;
+  // A GPU that has failed leaves nothing to be finished.
+  guard([&] {
+    clean = (!balancer_ || balancer_->finish()) && (!backend_ || backend_->disconnect());
+  });
   if (!clean) {
+    if (backend_) guard([&] { backend_->abandon(); });
     vote_comm_.abandon();
     weight_comm_.abandon();
   }

@@ -32,7 +32,7 @@ inline constexpr int vote_words = sizeof(vote) / sizeof(std::uint64_t);
 
 class votes {
  public:
-  /// `comm` is not owned; it carries nothing else than votes and load reductions, in the same order
+  /// `comm` is not owned; once started it carries nothing else than votes, in the same order
   /// on all ranks.
   votes(MPI_Comm comm, int lag);
 

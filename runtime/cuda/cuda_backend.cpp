@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "kernels/add_counts.hpp"
 #include "runtime/cuda/driver.hpp"
 #include "runtime/cuda/peer_islands.hpp"
 #include "runtime/error.hpp"
+#include "runtime/gather.hpp"
 #include "runtime/ids.hpp"
 
 namespace ballast {
@@ -63,7 +66,7 @@ cuda_backend::cuda_backend(const settings& config, const live_placement& live, M
               compute_),
       window_(config.config.layers, config.config.experts, config.config.interval,
               config.config.window, compute_),
-      tables_(live, compute_),
+      tables_(live, compute_, config.config.deadline_seconds),
       node_of_rank_(config.layout.ranks()),
       step_(1),
       checked_(2 * static_cast<std::size_t>(config.config.layers), nullptr) {}
@@ -87,6 +90,8 @@ void cuda_backend::refine(cluster_map& cluster) {
 
 void cuda_backend::connect(const cluster_map& cluster) {
   const device_guard guard(device_);
+  // All ranks are here, and none has had a chance to fail yet.
+  island_comm_ = mpi_comm::split(comm_, cluster.ranks[rank_].island, "ballast island");
   std::vector<std::int32_t> nodes;
   for (const rank_place& place : cluster.ranks) nodes.push_back(place.node);
   BALLAST_CUDA(cudaMemcpy(node_of_rank_.data(), nodes.data(), nodes.size() * sizeof(std::int32_t),
@@ -110,13 +115,11 @@ void cuda_backend::connect_island(const cluster_map& cluster) {
   const int ranks = cluster.rank_count();
   const std::int32_t mine = cluster.ranks[rank_].island;
   links_.neighbour.assign(ranks, -1);
-  links_.pulls.assign(ranks, 0);
   int neighbours = 0;
   for (int r = 0; r < ranks; ++r) {
     links_.island.push_back(cluster.ranks[r].island);
     if (cluster.ranks[r].island == mine) links_.neighbour[r] = neighbours++;
   }
-  island_comm_ = mpi_comm::split(comm_, mine, "ballast island");
   char pulls = config_.config.transport != BALLAST_TRANSPORT_NCCL && neighbours > 1;
   if (pulls != 0) {
     links_.peers = peer_memory::connect(island_comm_.get(), memory_, deadline);
@@ -126,11 +129,7 @@ void cuda_backend::connect_island(const cluster_map& cluster) {
       pulls = 0;
     }
   }
-  MPI_Request request = MPI_REQUEST_NULL;
-  BALLAST_MPI(
-      MPI_Iallgather(&pulls, 1, MPI_CHAR, links_.pulls.data(), 1, MPI_CHAR, comm_, &request));
-  if (!wait_until(request, deadline, nullptr))
-    throw error(BALLAST_ERROR_DEADLINE, "not all ranks told how they are reached");
+  links_.pulls = gather_one(comm_, pulls, deadline, "how GPUs are reached");
   for (int r = 0; r < ranks; ++r) {
     for (int other = 0; other < ranks; ++other) {
       if (links_.island[other] == links_.island[r] && links_.pulls[other] == 0) links_.pulls[r] = 0;
@@ -158,24 +157,33 @@ void cuda_backend::connect_nccl(const cluster_map& cluster) {
   }
   if (rank_ == 0 && ranks > 1) {
     log_(BALLAST_LOG_INFO,
-         first < 0 ? std::string("weights travel by copy engine between all ranks")
-                   : fmt::format("weights travel by copy engine inside {} and by NCCL {} ({} CTAs)",
-                                 links_.pulls[0] != 0 ? "islands" : "no island",
-                                 nccl_link::version(), config_.config.nccl_ctas));
+         first < 0
+             ? std::string("weights travel by copy engine between all ranks")
+             : fmt::format("weights travel by NCCL {} ({} CTAs) between the ranks that do not "
+                           "pull from each other, as {} and {}; {} of {} ranks pull",
+                           nccl_link::version(), config_.config.nccl_ctas, first, second,
+                           std::ranges::count(links_.pulls, 1), ranks));
   }
 }
 
-// What others have opened of this rank's memory must be closed before its owner frees it.
+// What others have opened of this rank's memory must be closed before its owner frees it, and NCCL
+// must have sent and received everywhere before anyone ends it.
 bool cuda_backend::disconnect() {
   const device_guard guard(device_);
+  const double deadline = config_.config.deadline_seconds;
+  if (exchange_ && !exchange_->wait_for_nccl(deadline)) return false;
   exchange_.reset();
   links_.peers = peer_memory();
-  if (island_comm_.get() == MPI_COMM_NULL) return true;
-  MPI_Request request = MPI_REQUEST_NULL;
-  BALLAST_MPI(MPI_Ibarrier(island_comm_.get(), &request));
-  if (wait_until(request, config_.config.deadline_seconds, nullptr)) return true;
+  if (island_comm_.get() != MPI_COMM_NULL && !meet(comm_, deadline)) return false;
+  links_.nccl.reset();
+  return true;
+}
+
+// Kernels of NCCL that wait for a rank that is gone would keep the GPU busy for good.
+void cuda_backend::abandon() {
+  const device_guard guard(device_);
   island_comm_.abandon();
-  return false;
+  links_.nccl.reset();
 }
 
 std::int32_t cuda_backend::transport_from(int rank) const {

@@ -3,7 +3,6 @@
 // across islands; the caller's stream is the one the model computes on.
 
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -34,6 +33,7 @@ class cuda_backend final : public backend {
   void connect(const cluster_map& cluster) override;
   exchange& transfer() override { return *exchange_; }
   bool disconnect() override;
+  void abandon() override;
   void refine(cluster_map& cluster) override;
 
   void record(int layer, const ballast_ids& ids, bool listening) override;

@@ -1,5 +1,5 @@
 #pragma once
-// CUDA and NCCL calls that throw.
+// CUDA calls that throw.
 
 #include <cuda_runtime_api.h>
 

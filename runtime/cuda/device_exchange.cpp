@@ -1,9 +1,12 @@
 #include "runtime/cuda/device_exchange.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 
 #include "kernels/hash.hpp"
 #include "runtime/error.hpp"
+#include "runtime/mpi_handles.hpp"
 
 namespace ballast {
 
@@ -26,6 +29,19 @@ device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, dev
 
 device_exchange::~device_exchange() {
   for (const background_stream* s : {&pulls_, &checks_}) cudaStreamSynchronize(s->get());
+}
+
+bool device_exchange::wait_for_nccl(double seconds) {
+  if (!links_.nccl) return true;
+  event posted;
+  posted.record(nccl_stream_.get());
+  const auto start = steady_clock::now();
+  while (!posted.passed()) {
+    links_.nccl->check();
+    if (seconds_since(start) > seconds) return false;
+    sched_yield();
+  }
+  return true;
 }
 
 void device_exchange::begin(const schedule& schedule, const rank_operations& operations) {

@@ -2,14 +2,15 @@
 // Moves the weights of a schedule's batches between GPUs and checks what arrives, while the model
 // computes. Nothing here waits for a GPU: the host polls events, streams wait on events.
 //
-//     compute (the caller's)  ... pass | tables: rows leave service | pass ...        | copies,
-//     tables |
-//                                      '-> ready                                      ^ commit,
-//                                      agreed
-//     pulls    wait ready | pull | pull | ...            by the copy engine           |
-//     nccl     wait ready | group | group | ...          1-2 CTAs                     |
-//     checks                 '-> hash | hash | ...       few CTAs, lowest priority    |
-//     host     step: tokens, polls, next pulls | step: ... | step: batch arrived -> vote
+//   compute  the caller's: pass, tables (rows leave service), `ready`, passes, copies, tables
+//
+//   pulls    wait for `ready`, pull, pull, ...     by the copy engine
+//
+//   nccl     wait for `ready`, group, group, ...   by 1 or 2 CTAs
+//
+//   checks   behind each arrival its hash          by few CTAs of the lowest priority
+//
+//   host     in each step: tokens, polls, the next pulls; a batch that has arrived goes to the vote
 //
 // Transport `copy`: the receiver pulls. It needs nobody's GPU, but it must not read a row that its
 // owner's compute stream has still to write (the copies of an earlier commit) or that is itself on
@@ -63,6 +64,9 @@ class device_exchange final : public exchange {
   /// Waits for the GPU's copies under way: what they write must not be freed before.
   ~device_exchange() override;
 
+  /// False if NCCL has not sent and received all that was posted within `seconds`.
+  bool wait_for_nccl(double seconds);
+
   void begin(const schedule& schedule, const rank_operations& operations) override;
   void start(int batch) override;
   void refill() override;
@@ -96,7 +100,7 @@ class device_exchange final : public exchange {
   };
   struct nccl_round {
     std::int32_t round = 0;
-    std::int64_t bytes = 0;  ///< the most that any rank receives in it
+    std::int64_t bytes = 0;  ///< of its largest move
   };
   struct active_batch {
     int batch = 0;

@@ -37,6 +37,10 @@ void device_memory::check_space(int layer, int tensor, const void* begin, std::s
 }
 
 void device_memory::allocate_staging(int rows) {
+  // What the caller has enqueued may still be writing weights.
+  event loaded;
+  loaded.record(compute_);
+  BALLAST_CUDA(cudaStreamWaitEvent(stream_.get(), loaded.get(), 0));
   device_staging_ = device_buffer<std::byte>(lay_out_staging(rows));
   use_staging(device_staging_.data());
   std::vector<void*> all;
@@ -67,6 +71,7 @@ expert_rows device_memory::rows_at(int layer, weight_location where) const {
 }
 
 std::uint64_t device_memory::hash(int layer, weight_location where) const {
+  const device_guard guard(device_);
   check_cuda(static_cast<cudaError_t>(hash_experts_device(shapes_[layer], rows_at(layer, where), 1,
                                                           hashes_.data(), scratch_.data(), 0,
                                                           stream_.get())),
@@ -78,6 +83,7 @@ std::uint64_t device_memory::hash(int layer, weight_location where) const {
 // All rows of the layer at once: a launch for each would take longer than the rows not asked for.
 void device_memory::hash_rows(int layer, std::span<const std::int32_t> rows,
                               std::uint64_t* hashes) const {
+  const device_guard guard(device_);
   check_cuda(static_cast<cudaError_t>(hash_experts_device(shapes_[layer], rows_at(layer, {0, -1}),
                                                           rows_per_rank(), hashes_.data(),
                                                           scratch_.data(), 0, stream_.get())),
@@ -92,12 +98,14 @@ void device_memory::copy(int layer, weight_location from, weight_location to) co
 
 void device_memory::copy_on(cudaStream_t stream, int layer, weight_location from,
                             weight_location to, int ctas) const {
+  const device_guard guard(device_);
   check_cuda(static_cast<cudaError_t>(copy_experts_device(shapes_[layer], rows_at(layer, from),
                                                           rows_at(layer, to), 1, ctas, stream)),
              "copy_experts_device");
 }
 
 void device_memory::flip_bit(std::byte* at) const {
+  const device_guard guard(device_);
   std::byte value = {};
   BALLAST_CUDA(cudaMemcpyAsync(&value, at, 1, cudaMemcpyDefault, stream_.get()));
   BALLAST_CUDA(cudaStreamSynchronize(stream_.get()));

@@ -14,7 +14,8 @@ class device_memory final : public expert_memory {
   /// `compute` is the caller's stream: the copies of a commit are ordered on it.
   device_memory(int layers, int experts, int rows_per_rank, int device, cudaStream_t compute);
 
-  /// Also makes the tables of addresses that kernels read: all layers must be registered.
+  /// Also makes the tables of addresses that kernels read: all layers must be registered. Hashes
+  /// are then those of the rows as the compute stream leaves them now.
   void allocate_staging(int rows) override;
 
   /// Block until the GPU has done it; for ballast_start and for finding out who damaged an expert.
@@ -33,7 +34,6 @@ class device_memory final : public expert_memory {
   expert_rows rows_at(int layer, weight_location where) const;
 
   const std::byte* staging() const { return device_staging_.data(); }
-  std::size_t staging_bytes() const { return device_staging_.size(); }
 
  protected:
   void check_space(int layer, int tensor, const void* begin, std::size_t bytes) const override;

@@ -1,8 +1,13 @@
 #include "runtime/cuda/device_tables.hpp"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <numeric>
 #include <vector>
+
+#include "runtime/error.hpp"
+#include "runtime/mpi_handles.hpp"
 
 namespace ballast {
 namespace {
@@ -11,9 +16,11 @@ constexpr int tables_per_layer = 4;
 
 }  // namespace
 
-device_tables::device_tables(const live_placement& live, cudaStream_t compute)
+device_tables::device_tables(const live_placement& live, cudaStream_t compute,
+                             double deadline_seconds)
     : live_(live),
       compute_(compute),
+      deadline_seconds_(deadline_seconds),
       experts_(live.current().experts()),
       slots_(live.current().slots()),
       layer_values_(3 * static_cast<std::size_t>(slots_) + experts_ + 1) {
@@ -31,9 +38,11 @@ device_tables::device_tables(const live_placement& live, cudaStream_t compute)
 
 void device_tables::publish(std::span<const std::int32_t> layers) {
   commit_buffer& buffer = buffers_[next_++ % buffers_.size()];
-  if (!buffer.read.passed()) {
-    ++waits_;
-    BALLAST_CUDA(cudaEventSynchronize(buffer.read.get()));
+  const auto start = steady_clock::now();
+  while (!buffer.read.passed()) {
+    if (seconds_since(start) > deadline_seconds_)
+      throw error(BALLAST_ERROR_DEADLINE, "the GPU has not read the tables of earlier commits");
+    sched_yield();
   }
   std::int32_t* at = buffer.values.data();
   std::int32_t count = 0;

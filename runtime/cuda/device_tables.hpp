@@ -16,13 +16,12 @@ namespace ballast {
 class device_tables {
  public:
   /// Takes over the live tables of all layers. Blocks.
-  device_tables(const live_placement& live, cudaStream_t compute);
+  device_tables(const live_placement& live, cudaStream_t compute, double deadline_seconds);
 
-  /// Enqueues the live tables of these layers. The host waits only if it is more than
-  /// commits_under_way commits ahead of the GPU; how often it did is counted.
+  /// Enqueues the live tables of these layers. The host waits, up to the deadline, only if it is
+  /// more than commits_under_way commits ahead of the GPU.
   void publish(std::span<const std::int32_t> layers);
-  static constexpr int commits_under_way = 8;
-  std::int64_t waits() const { return waits_; }
+  static constexpr int commits_under_way = 16;
 
   route_tables tables(int layer) const;
   void describe(int layer, ballast_layer_tables& out) const;
@@ -36,13 +35,13 @@ class device_tables {
 
   const live_placement& live_;
   cudaStream_t compute_;
+  double deadline_seconds_;
   int experts_;
   int slots_;
   std::size_t layer_values_;            // of all tables of a layer
   device_buffer<std::int32_t> values_;  // [layers][expert_of_slot, first, slot, share_end]
   std::array<commit_buffer, commits_under_way> buffers_;
   std::size_t next_ = 0;
-  std::int64_t waits_ = 0;
 };
 
 }  // namespace ballast

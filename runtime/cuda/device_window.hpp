@@ -4,7 +4,6 @@
 // ordinary step has nothing to do here, and a graph needs not know whether the window listens.
 
 #include <cstdint>
-#include <optional>
 #include <vector>
 
 #include "kernels/record.hpp"
@@ -35,14 +34,7 @@ class device_window {
   std::int64_t ids_out_of_range() const { return outside_; }
 
  private:
-  struct snapshot {
-    device_buffer<std::int64_t> on_device;
-    pinned_buffer<std::int64_t> here;
-    event taken;
-    event arrived;
-  };
-
-  void take(snapshot& into);
+  void keep(const device_buffer<std::int64_t>& from, const device_buffer<std::int64_t>& to);
 
   std::size_t cells_;
   int experts_;
@@ -50,11 +42,16 @@ class device_window {
   std::int64_t listen_steps_;
   cudaStream_t compute_;
   background_stream stream_;
-  device_buffer<std::int64_t> counters_;  // [layers, experts], then one: ids out of range
-  std::vector<snapshot> bases_;           // a ring: where the newest windows begin
+  device_buffer<std::int64_t> counters_;            // [layers, experts], then one: ids out of range
+  std::vector<device_buffer<std::int64_t>> bases_;  // a ring: the counters where windows began
   std::int64_t bases_taken_ = 0;
-  std::int64_t base_of_cut_ = 0;
-  snapshot end_;
+  // Of the window cut last, as it began and as it ended.
+  device_buffer<std::int64_t> cut_begin_;
+  device_buffer<std::int64_t> cut_end_;
+  pinned_buffer<std::int64_t> begin_here_;
+  pinned_buffer<std::int64_t> end_here_;
+  event cut_;
+  event arrived_;
   bool summed_ = true;
   std::vector<std::int64_t> sums_;
   std::int64_t outside_ = 0;

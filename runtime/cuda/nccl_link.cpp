@@ -10,6 +10,7 @@
 #include "runtime/agreement.hpp"
 #include "runtime/cuda/cuda_handles.hpp"
 #include "runtime/error.hpp"
+#include "runtime/gather.hpp"
 #include "runtime/mpi_handles.hpp"
 
 namespace ballast {
@@ -30,7 +31,6 @@ struct nccl_functions {
   decltype(&ncclGroupEnd) group_end = nullptr;
   decltype(&ncclSend) send = nullptr;
   decltype(&ncclRecv) receive = nullptr;
-  decltype(&ncclAllReduce) all_reduce = nullptr;
   std::string why_not;  ///< what is missing, or empty
 
   nccl_functions() {
@@ -55,7 +55,6 @@ struct nccl_functions {
     find(group_end, "ncclGroupEnd");
     find(send, "ncclSend");
     find(receive, "ncclRecv");
-    find(all_reduce, "ncclAllReduce");
     int version = 0;
     if (why_not.empty() && get_version(&version) == ncclSuccess && version < oldest_version)
       why_not = fmt::format("NCCL {} is too old, {} or newer is needed", version, oldest_version);
@@ -98,10 +97,7 @@ nccl_link::nccl_link(MPI_Comm comm, int ctas, double deadline_seconds)
           if (rank == 0) check_nccl(nccl().get_unique_id(&id), "ncclGetUniqueId");
         }),
         {{"NCCL version", version()}}, deadline_seconds);
-  MPI_Request request = MPI_REQUEST_NULL;
-  BALLAST_MPI(MPI_Ibcast(&id, sizeof(id), MPI_BYTE, 0, comm, &request));
-  if (!wait_until(request, deadline_seconds, nullptr))
-    throw error(BALLAST_ERROR_DEADLINE, "the id of the NCCL communicator did not arrive");
+  id = gather_one(comm, id, deadline_seconds, "the id of the NCCL communicator")[0];
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 0;
   config.minCTAs = 1;
@@ -129,11 +125,6 @@ void nccl_link::receive(void* to, std::size_t bytes, int peer, cudaStream_t stre
 
 void nccl_link::end_group() { settle(nccl().group_end(), "ncclGroupEnd"); }
 
-void nccl_link::reduce(std::int64_t* values, std::size_t count, cudaStream_t stream) {
-  settle(nccl().all_reduce(values, values, count, ncclInt64, ncclSum, comm_.get(), stream),
-         "ncclAllReduce");
-}
-
 void nccl_link::check() {
   ncclResult_t state = ncclSuccess;
   check_nccl(nccl().async_error(comm_.get(), &state), "ncclCommGetAsyncError");
@@ -155,25 +146,31 @@ void nccl_link::settle(int code, const char* call) {
   }
 }
 
-// In round r everybody sends to the rank r further on.
+// In round r everybody sends to the rank r further on. The buffers cannot be freed while a kernel
+// of NCCL waits for a rank that is gone.
 void nccl_link::warm(int rank, int ranks) {
   const background_stream stream;
   const device_buffer<std::byte> out(warm_bytes);
   const device_buffer<std::byte> in(warm_bytes);
-  for (int round = 1; round < ranks; ++round) {
-    begin_group();
-    send(out.data(), warm_bytes, (rank + round) % ranks, stream.get());
-    receive(in.data(), warm_bytes, (rank - round + ranks) % ranks, stream.get());
-    end_group();
-  }
-  const auto start = steady_clock::now();
-  event done;
-  done.record(stream.get());
-  while (!done.passed()) {
-    check();
-    if (seconds_since(start) > deadline_seconds_)
-      throw error(BALLAST_ERROR_DEADLINE, "the first messages by NCCL did not arrive");
-    sched_yield();
+  try {
+    for (int round = 1; round < ranks; ++round) {
+      begin_group();
+      send(out.data(), warm_bytes, (rank + round) % ranks, stream.get());
+      receive(in.data(), warm_bytes, (rank - round + ranks) % ranks, stream.get());
+      end_group();
+    }
+    const auto start = steady_clock::now();
+    event done;
+    done.record(stream.get());
+    while (!done.passed()) {
+      check();
+      if (seconds_since(start) > deadline_seconds_)
+        throw error(BALLAST_ERROR_DEADLINE, "the first messages by NCCL did not arrive");
+      sched_yield();
+    }
+  } catch (...) {
+    comm_.reset();
+    throw;
   }
 }
 

@@ -28,9 +28,6 @@ class nccl_link {
   void receive(void* to, std::size_t bytes, int peer, cudaStream_t stream);
   void end_group();
 
-  /// In place, sums over all ranks.
-  void reduce(std::int64_t* values, std::size_t count, cudaStream_t stream);
-
   /// Throws error(SYSTEM) if NCCL has met an error since.
   void check();
 

@@ -15,7 +15,6 @@ void nccl_link::begin_group() {}
 void nccl_link::send(const void*, std::size_t, int, cudaStream_t) {}
 void nccl_link::receive(void*, std::size_t, int, cudaStream_t) {}
 void nccl_link::end_group() {}
-void nccl_link::reduce(std::int64_t*, std::size_t, cudaStream_t) {}
 void nccl_link::check() {}
 
 }  // namespace ballast

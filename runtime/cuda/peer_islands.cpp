@@ -6,7 +6,7 @@
 
 #include "runtime/cuda/cuda_error.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mpi_handles.hpp"
+#include "runtime/gather.hpp"
 
 namespace ballast {
 namespace {
@@ -25,19 +25,6 @@ bool reaches(int device, const bus_id& other) {
   return possible != 0;
 }
 
-template <typename Value>
-std::vector<Value> gather(MPI_Comm comm, const Value& mine, double deadline_seconds) {
-  int ranks = 0;
-  BALLAST_MPI(MPI_Comm_size(comm, &ranks));
-  std::vector<Value> all(ranks);
-  MPI_Request request = MPI_REQUEST_NULL;
-  BALLAST_MPI(MPI_Iallgather(&mine, sizeof(Value), MPI_BYTE, all.data(), sizeof(Value), MPI_BYTE,
-                             comm, &request));
-  if (!wait_until(request, deadline_seconds, nullptr))
-    throw error(BALLAST_ERROR_DEADLINE, "not all ranks told which GPU is theirs");
-  return all;
-}
-
 }  // namespace
 
 void join_islands_by_peer_access(cluster_map& map, MPI_Comm comm, int device,
@@ -46,13 +33,14 @@ void join_islands_by_peer_access(cluster_map& map, MPI_Comm comm, int device,
   BALLAST_MPI(MPI_Comm_rank(comm, &rank));
   bus_id mine = {};
   BALLAST_CUDA(cudaDeviceGetPCIBusId(mine.data(), static_cast<int>(mine.size()), device));
-  const std::vector<bus_id> ids = gather(comm, mine, deadline_seconds);
+  const std::vector<bus_id> ids = gather_one(comm, mine, deadline_seconds, "the GPU of each rank");
   int lowest = rank;  // that this rank reaches
   for (int other = rank - 1; other >= 0; --other) {
     if (map.ranks[other].node == map.ranks[rank].node && reaches(device, ids[other]))
       lowest = other;
   }
-  const std::vector<int> lowest_of = gather(comm, lowest, deadline_seconds);
+  const std::vector<int> lowest_of =
+      gather_one(comm, lowest, deadline_seconds, "the GPU of each rank");
   // Islands are numbered over the cluster by their first rank.
   std::vector<std::int32_t> before;
   for (const rank_place& place : map.ranks) before.push_back(place.island);

@@ -6,9 +6,10 @@
 #include <array>
 
 #include "kernels/hash.hpp"
+#include "runtime/agreement.hpp"
 #include "runtime/cuda/driver.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mpi_handles.hpp"
+#include "runtime/gather.hpp"
 
 namespace ballast {
 namespace {
@@ -82,51 +83,6 @@ rank_exports exports_of(const device_memory& mine) {
   return all;
 }
 
-/// Every rank's bytes, one behind the other; `sizes` says how many each has.
-std::vector<std::byte> gather(MPI_Comm comm, const std::vector<std::byte>& mine,
-                              std::vector<int>& sizes, double deadline_seconds) {
-  int ranks = 0;
-  BALLAST_MPI(MPI_Comm_size(comm, &ranks));
-  const int size = static_cast<int>(mine.size());
-  sizes.resize(ranks);
-  MPI_Request request = MPI_REQUEST_NULL;
-  const auto wait = [&] {
-    if (!wait_until(request, deadline_seconds, nullptr))
-      throw error(BALLAST_ERROR_DEADLINE, "not all ranks of the island exchanged their memory");
-  };
-  BALLAST_MPI(MPI_Iallgather(&size, 1, MPI_INT, sizes.data(), 1, MPI_INT, comm, &request));
-  wait();
-  std::vector<int> offsets(ranks);
-  for (int r = 1; r < ranks; ++r) offsets[r] = offsets[r - 1] + sizes[r - 1];
-  std::vector<std::byte> all(static_cast<std::size_t>(offsets.back()) + sizes.back());
-  BALLAST_MPI(MPI_Iallgatherv(mine.data(), size, MPI_BYTE, all.data(), sizes.data(), offsets.data(),
-                              MPI_BYTE, comm, &request));
-  wait();
-  return all;
-}
-
-template <typename Record>
-std::vector<std::byte> bytes_of(const std::vector<Record>& records) {
-  const auto bytes = std::as_bytes(std::span(records));
-  return {bytes.begin(), bytes.end()};
-}
-
-template <typename Record>
-std::vector<std::vector<Record>> gather_records(MPI_Comm comm, const std::vector<Record>& mine,
-                                                double deadline_seconds) {
-  std::vector<int> sizes;
-  const std::vector<std::byte> all = gather(comm, bytes_of(mine), sizes, deadline_seconds);
-  std::vector<std::vector<Record>> of_rank(sizes.size());
-  std::size_t at = 0;
-  for (std::size_t r = 0; r < sizes.size(); ++r) {
-    of_rank[r].resize(sizes[r] / sizeof(Record));
-    std::copy_n(all.begin() + static_cast<std::ptrdiff_t>(at), sizes[r],
-                reinterpret_cast<std::byte*>(of_rank[r].data()));
-    at += sizes[r];
-  }
-  return of_rank;
-}
-
 /// Opens an allocation and pulls its first bytes; empty in `why_not` if they are what they should
 /// be.
 void* open_allocation(const exported& e, const device_buffer<std::byte>& scratch,
@@ -165,9 +121,11 @@ peer_memory peer_memory::connect(MPI_Comm island, const device_memory& mine,
     result.first_tensor_.push_back(tensors);
     tensors += mine.tensor_count(layer);
   }
-  const rank_exports own = exports_of(mine);
-  const auto allocations = gather_records(island, own.allocations, deadline_seconds);
-  const auto places = gather_records(island, own.places, deadline_seconds);
+  rank_exports own;
+  agree(island, verdict_of([&] { own = exports_of(mine); }), {}, deadline_seconds);
+  constexpr const char* what = "the memory of the island's GPUs";
+  const auto allocations = gather_values<exported>(island, own.allocations, deadline_seconds, what);
+  const auto places = gather_values<place>(island, own.places, deadline_seconds, what);
 
   int self = 0;
   BALLAST_MPI(MPI_Comm_rank(island, &self));
