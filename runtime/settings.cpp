@@ -18,7 +18,7 @@
 namespace ballast {
 namespace {
 
-constexpr std::int64_t device_bytes_per_step = std::int64_t{16} << 20;
+constexpr std::int64_t device_bytes_per_step = std::int64_t{12} << 20;
 constexpr const char* drill_names[] = {"none", "digest", "checksum", "source", "error", "stall"};
 
 template <typename Value>

@@ -8,12 +8,13 @@
 
 namespace ballast {
 
-background_stream::background_stream() {
+background_stream::background_stream(priority which) {
   int lowest = 0;
   int highest = 0;
   BALLAST_CUDA(cudaDeviceGetStreamPriorityRange(&lowest, &highest));
   cudaStream_t stream = nullptr;
-  BALLAST_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, lowest));
+  BALLAST_CUDA(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking,
+                                            which == priority::low ? lowest : highest));
   stream_.reset(stream);
 }
 

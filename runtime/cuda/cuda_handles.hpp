@@ -27,11 +27,14 @@ struct pinned_release {
   void operator()(void* memory) const noexcept { cudaFreeHost(memory); }
 };
 
-/// A stream that does not wait for the legacy default stream, of the lowest priority: work on it
-/// takes what the model leaves.
+/// A stream that does not wait for the legacy default stream. Copy engines know no priorities. A
+/// kernel of few CTAs should be `urgent`: beside kernels that fill the GPU one of low priority
+/// waits for their last CTA, one of high priority takes the first places that become free, and no
+/// more than its CTAs.
 class background_stream {
  public:
-  background_stream();
+  enum class priority { low, urgent };
+  explicit background_stream(priority which = priority::low);
   cudaStream_t get() const { return stream_.get(); }
 
  private:

@@ -288,8 +288,9 @@ void device_exchange::post_nccl_round(active_batch& a, std::int32_t round) {
     for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
       (sending ? sends_ : receives_)
           .push_back({memory_.address(move.layer, t, where), memory_.tensor_bytes(move.layer, t),
-                      op.peer});
+                      op.peer, -1});
     }
+    if (!sending) receives_.back().completes = op.move;
   }
   constexpr std::size_t half = nccl_link::group_operations_max / 2;
   for (std::size_t first = 0; first < std::max(sends_.size(), receives_.size()); first += half) {
@@ -300,13 +301,19 @@ void device_exchange::post_nccl_round(active_batch& a, std::int32_t round) {
       links_.nccl->receive(receives_[i].at, receives_[i].bytes, receives_[i].peer,
                            nccl_stream_.get());
     links_.nccl->end_group();
+    note_arrivals(a, first, std::min(first + half, receives_.size()));
   }
-  for (arrival& in : a.arrivals) {
-    const scheduled_move& move = schedule_->moves[in.move];
-    if (move.round != round || !goes_by_nccl(in.move)) continue;
+}
+
+// The moves of receives [first, last) that are complete have arrived when the group just posted
+// ends.
+void device_exchange::note_arrivals(active_batch& a, std::size_t first, std::size_t last) {
+  for (std::size_t i = first; i < last; ++i) {
+    if (receives_[i].completes < 0) continue;
+    arrival& in = *std::ranges::find(a.arrivals, receives_[i].completes, &arrival::move);
     events_[in.slot].record(nccl_stream_.get());
     in.at = stage::moving;
-    bytes_received_ += memory_.expert_bytes(move.layer);
+    bytes_received_ += memory_.expert_bytes(schedule_->moves[in.move].layer);
   }
 }
 

@@ -8,7 +8,7 @@
 //
 //   nccl     wait for `ready`, group, group, ...   by 1 or 2 CTAs
 //
-//   checks   behind each arrival its hash          by few CTAs of the lowest priority
+//   checks   behind each arrival its hash          by few CTAs of high priority
 //
 //   host     in each step: tokens, polls, the next pulls; a batch that has arrived goes to the vote
 //
@@ -116,6 +116,7 @@ class device_exchange final : public exchange {
     std::byte* at = nullptr;
     std::size_t bytes = 0;
     int peer = 0;
+    std::int32_t completes = -1;  ///< the move that has arrived with it
   };
 
   void choose_transports();
@@ -123,6 +124,7 @@ class device_exchange final : public exchange {
   void list_nccl_rounds(active_batch& a);
   void post_nccl_rounds();
   void post_nccl_round(active_batch& a, std::int32_t round);
+  void note_arrivals(active_batch& a, std::size_t first, std::size_t last);
   void send_tokens(active_batch& a);
   bool has_landed(const active_batch& a, const scheduled_move& move) const;
   void advance(active_batch& a, arrival& in);
@@ -141,8 +143,8 @@ class device_exchange final : public exchange {
   cudaStream_t compute_;
   options options_;
   background_stream pulls_;
-  background_stream nccl_stream_;
-  background_stream checks_;
+  background_stream nccl_stream_{background_stream::priority::urgent};
+  background_stream checks_{background_stream::priority::urgent};
   std::vector<event> events_;             // [2 batches][receives_per_batch]
   pinned_buffer<std::uint64_t> hashes_;   // the same
   device_buffer<std::uint64_t> scratch_;  // of the hash kernel; its launches are ordered
