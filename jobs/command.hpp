@@ -31,6 +31,16 @@ inline void add_objective_option(CLI::App& command, std::string& objective) {
       ->capture_default_str();
 }
 
+inline void add_equal_shares_option(CLI::App& command, bool& equal_shares) {
+  command.add_flag("--equal-shares", equal_shares,
+                   "Policy flow splits tokens equally over an expert's replicas, as the others do");
+}
+
+inline void add_cold_start_option(CLI::App& command, bool& cold_start) {
+  command.add_flag("--cold-start", cold_start,
+                   "No weights are in place yet: policy flow makes every move that gains anything");
+}
+
 void add_replay_command(CLI::App& program, command_body& run);
 void add_plan_command(CLI::App& program, command_body& run);
 void add_topo_command(CLI::App& program, command_body& run);

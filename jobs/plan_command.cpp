@@ -88,6 +88,8 @@ void add_plan_command(CLI::App& program, command_body& run) {
   plan->add_flag("--compat", o->compatible,
                  "The policy's published rules to the letter, no anti-affinity");
   add_objective_option(*plan, o->objective);
+  add_equal_shares_option(*plan, o->equal_shares);
+  add_cold_start_option(*plan, o->cold_start);
   plan->add_option(
       "--current", o->current,
       "The placement to start from (default: slot i holds expert i mod experts); slots "

@@ -55,6 +55,7 @@ void add_planning(CLI::App& command, replay_options& o) {
   command.add_flag("--compat", o.compatible,
                    "The policy's published rules to the letter, no anti-affinity");
   add_objective_option(command, o.objective);
+  add_equal_shares_option(command, o.equal_shares);
   command
       .add_option("--groups", o.groups,
                   "Expert groups for hierarchical planning (default: the model's, or 1)")

@@ -22,6 +22,8 @@ struct plan_bench_options {
   int repetitions = 11;
   int threads = 1;
   std::uint64_t seed = 1;
+  bool equal_shares = false;
+  bool cold_start = false;
 };
 
 std::vector<bench_column> columns() {
@@ -112,6 +114,8 @@ int run_plan_bench(const plan_bench_options& options) {
   bench_table table("plan", options.output, true, columns());
   table.parameter("repetitions", options.repetitions);
   table.parameter("threads", options.threads);
+  table.parameter("equal shares", options.equal_shares ? "yes" : "no");
+  table.parameter("cold start", options.cold_start ? "yes" : "no");
   if (options.loads.empty()) {
     table.parameter("seed", options.seed);
     table.note("loads: drawn as for the peers' figures, but of other random numbers");
@@ -134,7 +138,7 @@ int run_plan_bench(const plan_bench_options& options) {
       plan_case measured(shape,
                          options.loads.empty() ? make_plan_loads(shape, family, options.seed)
                                                : read_plan_loads(shape, family, options.loads),
-                         options.threads);
+                         options.threads, options.equal_shares, options.cold_start);
       for (const std::string_view name : policies()) {
         if (!wanted(options.policies, name)) continue;
         const std::string policy(name);
@@ -175,6 +179,8 @@ void add_plan_bench(CLI::App& bench, command_body& run) {
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
   plan->add_option("--seed", o->seed, "Of the loads")->capture_default_str();
+  add_equal_shares_option(*plan, o->equal_shares);
+  add_cold_start_option(*plan, o->cold_start);
   add_output_options(*plan, o->output);
   plan->footer(
       "#wrong counts layers whose placement is illegal (an expert missing, twice on a rank or out "

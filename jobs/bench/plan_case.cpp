@@ -29,7 +29,8 @@ struct balance_sum {
 
 }  // namespace
 
-plan_case::plan_case(const plan_shape& shape, layer_loads loads, int threads)
+plan_case::plan_case(const plan_shape& shape, layer_loads loads, int threads, bool equal_shares,
+                     bool cold_start)
     : shape_(shape), loads_(std::move(loads)) {
   ballast_topology* made = nullptr;
   check(ballast_topology_imitate(shape.ranks, shape.ranks / shape.nodes, "", &made));
@@ -43,6 +44,8 @@ plan_case::plan_case(const plan_shape& shape, layer_loads loads, int threads)
   request_.topology = made;
   request_.groups = shape.hierarchical ? shape.groups : 1;
   request_.threads = threads;
+  request_.equal_shares = equal_shares;
+  request_.cold_start = cold_start;
   greedy_.resize(static_cast<std::size_t>(loads_.layers));
 }
 

@@ -33,7 +33,8 @@ struct plan_outcome {
 class plan_case {
  public:
   /// `shape` is kept.
-  plan_case(const plan_shape& shape, layer_loads loads, int threads);
+  plan_case(const plan_shape& shape, layer_loads loads, int threads, bool equal_shares,
+            bool cold_start);
 
   /// Why Ballast refuses to plan this case by this policy; "" if it does not.
   std::string refusal(const std::string& policy);

@@ -21,6 +21,8 @@ struct plan_options {
   std::vector<std::string> policies = {BALLAST_DEFAULT_POLICY};
   bool compatible = false;
   std::string objective = "tokens";
+  bool equal_shares = false;
+  bool cold_start = false;
   std::string current;
   std::vector<std::int64_t> max_moves = {-1};
   std::vector<std::int64_t> max_bytes = {-1};

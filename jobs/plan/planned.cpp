@@ -57,6 +57,8 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   request.policy = choice.policy.c_str();
   request.groups = inputs.groups;
   request.compatible = options.compatible;
+  request.equal_shares = options.equal_shares;
+  request.cold_start = options.cold_start;
   request.max_moves = choice.max_moves;
   request.max_bytes = choice.max_bytes;
   request.expert_bytes = inputs.expert_bytes;

@@ -25,6 +25,7 @@ struct replay_options {
   std::string policy = BALLAST_DEFAULT_POLICY;
   bool compatible = false;
   std::string objective = "tokens";
+  bool equal_shares = false;
   std::int32_t groups = 0;  ///< 0: the model's, or 1
   std::int64_t max_moves = -1;
   std::int64_t max_bytes = -1;

@@ -172,6 +172,7 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.spare_rows = options.spare_rows;
   config.groups = shape.groups;
   config.compatible = options.compatible;
+  config.equal_shares = options.equal_shares;
   config.objective = objective_of(options.objective);
   config.policy = options.policy.c_str();
   config.consensus_lag = options.lag;

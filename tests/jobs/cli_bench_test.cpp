@@ -50,6 +50,20 @@ TEST(cli_bench, plans_of_every_policy_are_legal) {
             0u);
 }
 
+TEST(cli_bench, flow_with_equal_shares_is_between_the_greedy_and_free_shares) {
+  const auto balance = [](const arguments& more) {
+    arguments args = {"bench",         "plan",    "--shapes",   "qwen3_ep16_144",
+                      "--families",    "zipf1.0", "--policies", "flow",
+                      "--repetitions", "1",       "--json",     "-"};
+    args.insert(args.end(), more.begin(), more.end());
+    return rows_of(run(args), "plan")[0];
+  };
+  const json free = balance({});
+  const json equal = balance({"--equal-shares"});
+  EXPECT_GT(equal["balance"], equal["greedy_balance"]);
+  EXPECT_LT(equal["balance"], free["balance"]);
+}
+
 TEST(cli_bench, families_of_loads_are_what_they_are_called) {
   const auto gap = [](const std::string& family) {
     const ending end = run({"bench", "plan", "--shapes", "qwen3_ep16_144", "--families", family,

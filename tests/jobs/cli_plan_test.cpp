@@ -116,6 +116,13 @@ TEST(cli_plan, forms_of_a_trace_give_the_same_plan) {
   EXPECT_EQ(digests.size(), 1u);
 }
 
+TEST(cli_plan, equal_shares_are_another_plan_and_no_better_one) {
+  const json free = plan(one_plan);
+  const json equal = plan(with(one_plan, {"--equal-shares"}));
+  EXPECT_NE(free["digest"], equal["digest"]);
+  EXPECT_LT(equal["balance"]["after"], free["balance"]["after"]);
+}
+
 TEST(cli_plan, lists_give_a_table_of_all_combinations) {
   const temporary_folder folder;
   const std::string file = folder.path("rows.json");

@@ -192,6 +192,12 @@ TEST_F(cli_replay, every_way_and_mode) {
   EXPECT_TRUE(replay(2, with(small, {"--mode", "static"}))["epochs"].empty());
 }
 
+TEST_F(cli_replay, equal_shares_end_in_another_balance) {
+  const json free = replay(2, small)["epochs"][0];
+  const json equal = replay(2, with(small, {"--equal-shares"}))["epochs"][0];
+  EXPECT_LT(equal["balance_planned"], free["balance_planned"]);
+}
+
 TEST_F(cli_replay, rehearsed_faults_end_well) {
   const arguments verbose = with(small, {"--deadline-seconds", "20"});
   const ending digest = run(2, with(verbose, {"--drill", "digest:1:0"}));

@@ -53,6 +53,7 @@ TEST(mismatch, a_field_that_differs_is_named_with_its_ranks) {
       {"spare_rows", [](ballast_config& c) { ++c.spare_rows; }},
       {"groups", [](ballast_config& c) { c.groups = c.experts; }},
       {"compatible", [](ballast_config& c) { c.compatible = 1; }},
+      {"equal_shares", [](ballast_config& c) { c.equal_shares = 1; }},
       {"mode", [](ballast_config& c) { c.mode = BALLAST_MODE_RECORD; }},
       {"way", [](ballast_config& c) { c.way = BALLAST_WAY_STAGED; }},
       {"verify", [](ballast_config& c) { c.verify = BALLAST_VERIFY_OFF; }},

@@ -16,6 +16,7 @@ planner_settings settings_of(const ballast_config& c, int ranks, const cluster_m
   s.cluster = cluster;
   s.policy = c.policy == nullptr ? BALLAST_DEFAULT_POLICY : c.policy;
   s.compatible = c.compatible != 0;
+  s.equal_shares = c.equal_shares != 0;
   s.groups = c.groups;
   s.seed = c.seed;
   s.threads = 1;  // whatever the ranks use

@@ -320,6 +320,30 @@ TEST(api_plan, bytes_are_limited_only_where_an_expert_has_some) {
   EXPECT_EQ(q.refusal(), "accepted");
 }
 
+TEST(api_plan, equal_shares_are_equal_to_one_part_and_free_ones_are_not) {
+  for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+    question q(3, 24, 4, 8, seed);
+    const auto widest_gap = [&] {
+      const placed p = placement_of(q.make(), q);
+      expect_legal(p, q, "seed " + std::to_string(seed));
+      std::int32_t gap = 0;
+      for (int layer = 0; layer < 3; ++layer) {
+        std::vector<std::int32_t> least(24, 65536), most(24, 0);
+        for (std::size_t slot = layer * q.slots(); slot < (layer + 1) * q.slots(); ++slot) {
+          if (p.experts[slot] < 0) continue;
+          least[p.experts[slot]] = std::min(least[p.experts[slot]], p.shares[slot]);
+          most[p.experts[slot]] = std::max(most[p.experts[slot]], p.shares[slot]);
+        }
+        for (int e = 0; e < 24; ++e) gap = std::max(gap, most[e] - least[e]);
+      }
+      return gap;
+    };
+    EXPECT_GT(widest_gap(), 1) << seed;
+    q.request.equal_shares = 1;
+    EXPECT_LE(widest_gap(), 1) << seed;
+  }
+}
+
 TEST(api_plan, loads_of_zero_are_balanced) {
   question q(2, 8, 4, 3);
   std::fill(q.loads.begin(), q.loads.end(), 0);

@@ -291,6 +291,7 @@ TEST(settings, every_field_that_ranks_must_share_is_compared) {
       [](auto& c) { c.receives_per_batch = 3; },
       [](auto& c) { c.bytes_per_step = 3; },
       [](auto& c) { c.seed = 2; },
+      [](auto& c) { c.equal_shares = 1; },
       [](auto& c) { c.deadline_seconds = 31; },
   };
   const auto values = [](const ballast_config& config) {
