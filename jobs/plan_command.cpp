@@ -40,11 +40,20 @@ void require_expert_bytes(const plan_options& options, const plan_inputs& inputs
                                                 limited ? "--max-bytes" : "--curve"));
 }
 
+// Whether moves pay depends on what a token and an expert cost.
+void require_prices(const plan_options& options, const plan_inputs& inputs) {
+  if (options.horizon > 0 && options.token_ns == 0)
+    throw job_error(exit_code::usage, "--horizon needs --token-ns N");
+  if (options.token_ns > 0 && inputs.expert_bytes == 0)
+    throw job_error(exit_code::usage, "--token-ns needs --expert-bytes N or --model KEY");
+}
+
 int run_plan(const plan_options& options) {
   const std::vector<plan_choice> choices = plan_choices(options);
   require_one_plan(options, choices.size());
   const plan_inputs inputs = read_plan_inputs(options);
   require_expert_bytes(options, inputs);
+  require_prices(options, inputs);
   if (options.curve) return static_cast<int>(run_curve(options, inputs, choices.front()));
   if (choices.size() > 1) return static_cast<int>(run_what_if(options, inputs, choices));
   const planned made = make_plan(options, inputs, choices.front());
@@ -90,6 +99,12 @@ void add_plan_command(CLI::App& program, command_body& run) {
   add_objective_option(*plan, o->objective);
   add_equal_shares_option(*plan, o->equal_shares);
   add_cold_start_option(*plan, o->cold_start);
+  plan->add_option("--token-ns", o->token_ns,
+                   "Nanoseconds that one more token on the fullest rank of a layer costs a step")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000'000}));
+  plan->add_option("--horizon", o->horizon,
+                   "Steps in which moves must have paid off; else shares alone are planned anew")
+      ->check(at_least_one());
   plan->add_option(
       "--current", o->current,
       "The placement to start from (default: slot i holds expert i mod experts); slots "

@@ -23,6 +23,8 @@ struct plan_options {
   std::string objective = "tokens";
   bool equal_shares = false;
   bool cold_start = false;
+  std::int64_t token_ns = 0;  ///< 0: not known
+  std::int64_t horizon = 0;   ///< 0: none
   std::string current;
   std::vector<std::int64_t> max_moves = {-1};
   std::vector<std::int64_t> max_bytes = {-1};

@@ -66,6 +66,9 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   request.seed = options.seed;
   request.objective = objective_of(options.objective);
   request.passes = inputs.steps;
+  request.window_steps = inputs.steps;
+  request.token_ns = options.token_ns;
+  request.horizon = options.horizon;
   if (inputs.current) use_current(options, *inputs.current, made);
   if (!options.topology.empty() || options.ranks_per_node > 0) {
     ballast_topology* topology = nullptr;

@@ -8,6 +8,27 @@
 
 namespace ballast {
 
+namespace {
+
+constexpr const char* link_names[] = {"local", "island", "node", "remote"};
+
+void print_payback(const ballast_plan_summary& s) {
+  const double saved_us = s.seconds_saved_per_step * 1e6;
+  const double transfer_ms = s.transfer_seconds * 1e3;
+  if (s.payback_refused != 0) {
+    const std::string when =
+        s.payback_steps < 0 ? "never" : fmt::format("only after {} steps", s.payback_steps);
+    fmt::print("moves of {:.3f} ms to save {:.3f} us a step pay off {}, and are not made\n",
+               transfer_ms, saved_us, when);
+    return;
+  }
+  fmt::print("saves {:.3f} us a step, transfers take {:.3f} ms, paid off {}\n", saved_us,
+             transfer_ms,
+             s.payback_steps < 0 ? "never" : fmt::format("after {} steps", s.payback_steps));
+}
+
+}  // namespace
+
 void print_plan(const planned& made) {
   const ballast_plan_summary& s = made.summary;
   fmt::print("{} layers x {} experts on {} ranks x {} slots, policy {}\n", made.request.layers,
@@ -18,8 +39,20 @@ void print_plan(const planned& made) {
   fmt::print("{} layers change, {} moves in {} batches ({} local, {} island, {} node, {} remote)\n",
              s.layers_changed, s.moves, s.batches, s.moves_by_link[0], s.moves_by_link[1],
              s.moves_by_link[2], s.moves_by_link[3]);
+  if (made.request.token_ns > 0) print_payback(s);
   fmt::print("planned in {:.3f} ms, scheduled in {:.3f} ms, digest {:016x}\n", s.plan_seconds * 1e3,
              s.schedule_seconds * 1e3, s.digest);
+}
+
+nlohmann::ordered_json payback_to_json(const ballast_plan_summary& s) {
+  nlohmann::ordered_json by_link;
+  for (int link = 0; link < BALLAST_LINK_CLASSES; ++link)
+    by_link[link_names[link]] = s.transfer_seconds_by_link[link];
+  return {{"seconds_saved_per_step", s.seconds_saved_per_step},
+          {"transfer_seconds", s.transfer_seconds},
+          {"transfer_seconds_by_link", by_link},
+          {"steps", s.payback_steps},
+          {"refused", s.payback_refused != 0}};
 }
 
 nlohmann::ordered_json plan_to_json(const planned& made) {
@@ -56,6 +89,7 @@ nlohmann::ordered_json plan_to_json(const planned& made) {
                          {"island", bytes(s.moves_by_link[1])},
                          {"node", bytes(s.moves_by_link[2])},
                          {"remote", bytes(s.moves_by_link[3])}}}};
+  document["payback"] = payback_to_json(s);
   document["batches"] = s.batches;
   return document;
 }

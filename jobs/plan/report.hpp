@@ -9,6 +9,9 @@ namespace ballast {
 
 void print_plan(const planned& made);
 
+/// What the plan saves and what its moves cost, as ballast_plan_summary has it.
+nlohmann::ordered_json payback_to_json(const ballast_plan_summary& summary);
+
 /// ballast.plan/1
 nlohmann::ordered_json plan_to_json(const planned& made);
 

@@ -9,6 +9,7 @@
 
 #include "jobs/output.hpp"
 #include "jobs/plan/planned.hpp"
+#include "jobs/plan/report.hpp"
 #include "jobs/plan/text_table.hpp"
 
 namespace ballast {
@@ -36,24 +37,36 @@ what_if_row plan_row(const plan_options& options, const plan_inputs& inputs,
   return row;
 }
 
+std::string payback_text(const ballast_plan_summary& s) {
+  const std::string steps = s.payback_steps < 0 ? "never" : std::to_string(s.payback_steps);
+  return s.payback_refused != 0 ? steps + ", refused" : steps;
+}
+
 std::string limit_text(std::int64_t limit) { return limit < 0 ? "any" : std::to_string(limit); }
 
-void print_rows(const plan_inputs& inputs, const std::vector<what_if_row>& rows) {
+void print_rows(const plan_options& options, const plan_inputs& inputs,
+                const std::vector<what_if_row>& rows) {
   const bool bytes_known = inputs.expert_bytes > 0;
-  text_table table({{"policy", "", true},
-                    {"ranks", ""},
-                    {"slots", "a rank"},
-                    {"moves <=", "a layer"},
-                    {"bytes <=", "a rank"},
-                    {"before", "balance"},
-                    {"after", "balance"},
-                    {"bound", "balance"},
-                    {"moves", ""},
-                    {"local", bytes_known ? "MiB" : "moves"},
-                    {"island", bytes_known ? "MiB" : "moves"},
-                    {"node", bytes_known ? "MiB" : "moves"},
-                    {"remote", bytes_known ? "MiB" : "moves"},
-                    {"plan", "ms"}});
+  std::vector<text_table::column> columns = {{"policy", "", true},
+                                             {"ranks", ""},
+                                             {"slots", "a rank"},
+                                             {"moves <=", "a layer"},
+                                             {"bytes <=", "a rank"},
+                                             {"before", "balance"},
+                                             {"after", "balance"},
+                                             {"bound", "balance"},
+                                             {"moves", ""},
+                                             {"local", bytes_known ? "MiB" : "moves"},
+                                             {"island", bytes_known ? "MiB" : "moves"},
+                                             {"node", bytes_known ? "MiB" : "moves"},
+                                             {"remote", bytes_known ? "MiB" : "moves"},
+                                             {"plan", "ms"}};
+  const bool prices_known = options.token_ns > 0;
+  if (prices_known) {
+    columns.insert(columns.end(), {{"saved", "us a step"}, {"transfer", "ms"}, {"pays", "steps"}});
+  }
+  const std::size_t width = columns.size();
+  text_table table(std::move(columns));
   for (const what_if_row& row : rows) {
     std::vector<std::string> cells = {row.choice.policy, std::to_string(row.choice.ranks),
                                       std::to_string(row.choice.slots_per_rank),
@@ -61,7 +74,7 @@ void print_rows(const plan_inputs& inputs, const std::vector<what_if_row>& rows)
                                       limit_text(row.choice.max_bytes)};
     const ballast_plan_summary& s = row.summary;
     if (!row.refused.empty()) {
-      cells.resize(14, "-");
+      cells.resize(width, "-");
     } else {
       for (const double balance : {s.balance_before, s.balance_after, s.balance_bound})
         cells.push_back(fmt::format("{:.4f}", balance));
@@ -72,6 +85,11 @@ void print_rows(const plan_inputs& inputs, const std::vector<what_if_row>& rows)
                                     : std::to_string(moves));
       }
       cells.push_back(fmt::format("{:.2f}", s.plan_seconds * 1e3));
+      if (prices_known) {
+        cells.push_back(fmt::format("{:.3f}", s.seconds_saved_per_step * 1e6));
+        cells.push_back(fmt::format("{:.3f}", s.transfer_seconds * 1e3));
+        cells.push_back(payback_text(s));
+      }
     }
     table.add(std::move(cells));
   }
@@ -112,6 +130,7 @@ nlohmann::ordered_json to_json(const plan_inputs& inputs, const what_if_row& row
     for (int link = 0; link < BALLAST_LINK_CLASSES; ++link)
       cells["bytes_by_link"][links[link]] = s.moves_by_link[link] * inputs.expert_bytes;
   }
+  cells["payback"] = payback_to_json(s);
   cells["layers_changed"] = s.layers_changed;
   cells["batches"] = s.batches;
   cells["plan_seconds"] = s.plan_seconds;
@@ -126,7 +145,7 @@ exit_code run_what_if(const plan_options& options, const plan_inputs& inputs,
   for (const plan_choice& choice : choices) rows.push_back(plan_row(options, inputs, choice));
   if (std::ranges::none_of(rows, [](const what_if_row& row) { return row.refused.empty(); }))
     throw job_error(exit_code::bad_input, rows.front().refused);
-  if (!options.quiet && options.json != "-") print_rows(inputs, rows);
+  if (!options.quiet && options.json != "-") print_rows(options, inputs, rows);
 
   nlohmann::ordered_json document = json_head("plan");
   document["schema"] = "ballast.plan.what_if/1";

@@ -116,6 +116,38 @@ TEST(cli_plan, forms_of_a_trace_give_the_same_plan) {
   EXPECT_EQ(digests.size(), 1u);
 }
 
+TEST(cli_plan, payback_is_in_the_report_and_bounds_the_moves) {
+  const arguments priced = with(one_plan, {"--expert-bytes", "17301504"});
+  const json paid = plan(with(priced, {"--token-ns", "40"}))["payback"];
+  EXPECT_GT(paid["seconds_saved_per_step"], 0.0);
+  EXPECT_GT(paid["transfer_seconds"], 0.0);
+  EXPECT_GE(paid["transfer_seconds"], paid["transfer_seconds_by_link"]["island"]);
+  EXPECT_FALSE(paid["refused"].get<bool>());
+  const auto steps = paid["steps"].get<std::int64_t>();
+  ASSERT_GT(steps, 1);
+  const auto until = [&](std::int64_t horizon) {
+    return plan(with(priced, {"--token-ns", "40", "--horizon", std::to_string(horizon)}));
+  };
+  EXPECT_GT(until(steps)["moves"]["count"], 0);
+  const json refused = until(steps - 1);
+  EXPECT_EQ(refused["moves"]["count"], 0);
+  EXPECT_TRUE(refused["payback"]["refused"].get<bool>());
+  EXPECT_EQ(refused["payback"]["steps"], steps);
+  const json table = plan(with(priced, {"--token-ns", "40", "--max-moves", "-1,0"}));
+  EXPECT_EQ(table["rows"][0]["payback"], paid);
+  EXPECT_EQ(table["rows"][1]["payback"]["transfer_seconds"], 0.0);
+}
+
+TEST(cli_plan, prices_that_are_missing_are_asked_for) {
+  const ending horizon = run(with(one_plan, {"--horizon", "10"}));
+  EXPECT_EQ(horizon.code, 64);
+  EXPECT_NE(horizon.err.find("--horizon needs --token-ns N"), std::string::npos) << horizon.err;
+  const ending bytes = run(with(one_plan, {"--token-ns", "10"}));
+  EXPECT_EQ(bytes.code, 64);
+  EXPECT_NE(bytes.err.find("--token-ns needs --expert-bytes N or --model KEY"), std::string::npos)
+      << bytes.err;
+}
+
 TEST(cli_plan, equal_shares_are_another_plan_and_no_better_one) {
   const json free = plan(one_plan);
   const json equal = plan(with(one_plan, {"--equal-shares"}));
