@@ -62,7 +62,8 @@ same='all bits identical'
 "$BUILD/tests/gpu/replay_gpu_test" --gtest_brief=1 || failed=1
 try one-rank 1 1 'weights by local' -- "${small[@]}"
 try one-rank-ffn 1 1 "$same" -- "${small[@]}" --ffn --steps 200
-try shared-gpu-copy 2 1 'weights by copy' 'share a GPU' -- "${small[@]}" --transport copy
+CUDA_VISIBLE_DEVICES=0 try shared-gpu-copy 2 1 'weights by copy' 'share a GPU' -- \
+  "${small[@]}" --transport copy
 try two-copy 2 2 'weights by copy' 'a GPU for each rank' -- "${small[@]}" --transport copy
 try two-nccl 2 2 'weights by nccl' -- "${small[@]}" --transport nccl --nccl-ctas 1
 try two-auto 2 2 'weights by copy' -- "${small[@]}"
@@ -75,8 +76,8 @@ try two-copy-unpaced 2 2 -- "${small[@]}" --transport copy --bytes-per-step 0 --
 try two-odd-bytes 2 2 -- "${small[@]}" --transport copy --expert-bytes 100003
 try two-ffn-copy 2 2 "$same" -- "${small[@]}" --ffn --transport copy --steps 300
 try two-ffn-nccl 2 2 "$same" -- "${small[@]}" --ffn --transport nccl --steps 300
-try two-ffn-wide 2 2 "$same" -- "${small[@]}" --ffn --ffn-hidden 2048 --ffn-intermediate 2048 \
-  --ffn-tokens 256 --layers 1 --steps 200 --interval 20
+try two-ffn-wide 2 2 "$same" -- "${small[@]:0:2}" --gain-min 0 --interval 20 --ffn \
+  --ffn-hidden 2048 --ffn-intermediate 2048 --ffn-tokens 256 --layers 1 --steps 200
 # Experts of 42 MiB: 2 layers x 130 rows are 11 GiB on each GPU.
 real=(--generate model=deepseek-v3,layers=2,steps=300,tokens_per_step=2048,drift=0.2
       --model deepseek-v3-fp8 --interval 100 --gain-min 0)
