@@ -41,6 +41,20 @@ inline void add_cold_start_option(CLI::App& command, bool& cold_start) {
                    "No weights are in place yet: policy flow makes every move that gains anything");
 }
 
+inline CLI::Option* add_token_ns_option(CLI::App& command, std::int64_t& token_ns) {
+  return command
+      .add_option("--token-ns", token_ns,
+                  "Nanoseconds that one more token on the fullest rank of a layer costs a step")
+      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000'000}));
+}
+
+inline CLI::Option* add_horizon_option(CLI::App& command, std::int64_t& horizon) {
+  return command
+      .add_option("--horizon", horizon,
+                  "Steps in which moves must have paid off; else shares alone are planned anew")
+      ->check(at_least_one());
+}
+
 void add_replay_command(CLI::App& program, command_body& run);
 void add_plan_command(CLI::App& program, command_body& run);
 void add_topo_command(CLI::App& program, command_body& run);

@@ -42,8 +42,6 @@ void require_expert_bytes(const plan_options& options, const plan_inputs& inputs
 
 // Whether moves pay depends on what a token and an expert cost.
 void require_prices(const plan_options& options, const plan_inputs& inputs) {
-  if (options.horizon > 0 && options.token_ns == 0)
-    throw job_error(exit_code::usage, "--horizon needs --token-ns N");
   if (options.token_ns > 0 && inputs.expert_bytes == 0)
     throw job_error(exit_code::usage, "--token-ns needs --expert-bytes N or --model KEY");
 }
@@ -51,6 +49,7 @@ void require_prices(const plan_options& options, const plan_inputs& inputs) {
 int run_plan(const plan_options& options) {
   const std::vector<plan_choice> choices = plan_choices(options);
   require_one_plan(options, choices.size());
+  prediction_of(options.prediction);
   const plan_inputs inputs = read_plan_inputs(options);
   require_expert_bytes(options, inputs);
   require_prices(options, inputs);
@@ -59,8 +58,10 @@ int run_plan(const plan_options& options) {
   const planned made = make_plan(options, inputs, choices.front());
   save_placement(made, options);
   nlohmann::ordered_json report = plan_to_json(made);
+  add_series(options, inputs, report);
   if (options.explain) report["explain"] = explain_plan(made);
   if (!options.quiet && options.json != "-") {
+    print_series(options, inputs);
     print_plan(made);
     if (options.explain) print_explanation(report["explain"]);
   }
@@ -76,6 +77,14 @@ void add_plan_command(CLI::App& program, command_body& run) {
   plan->add_option("--loads", o->loads, "Recorded loads: .json, .json.gz or .npy [L,E] or [T,L,E]");
   plan->add_option("--generate", o->generate, "Made-up loads, as for replay");
   plan->add_option("--window", o->window, "Steps A:B (A to B-1) to sum, default all");
+  CLI::Option* series = plan->add_flag(
+      "--series", o->series,
+      "Keep the steps as a series, oldest first, and plan for the window after the last");
+  plan->add_option("--series-steps", o->series_steps, "Steps that make one window of the series")
+      ->check(at_least_one())
+      ->capture_default_str()
+      ->needs(series);
+  add_prediction_options(*plan, o->prediction)->needs(series);
   const auto list = [&](const char* name, auto& values, const char* what) {
     return plan->add_option(name, values, what)->delimiter(',');
   };
@@ -99,12 +108,8 @@ void add_plan_command(CLI::App& program, command_body& run) {
   add_objective_option(*plan, o->objective);
   add_equal_shares_option(*plan, o->equal_shares);
   add_cold_start_option(*plan, o->cold_start);
-  plan->add_option("--token-ns", o->token_ns,
-                   "Nanoseconds that one more token on the fullest rank of a layer costs a step")
-      ->check(CLI::Range(std::int64_t{1}, std::int64_t{1'000'000'000}));
-  plan->add_option("--horizon", o->horizon,
-                   "Steps in which moves must have paid off; else shares alone are planned anew")
-      ->check(at_least_one());
+  CLI::Option* token_ns = add_token_ns_option(*plan, o->token_ns);
+  add_horizon_option(*plan, o->horizon)->needs(token_ns);
   plan->add_option(
       "--current", o->current,
       "The placement to start from (default: slot i holds expert i mod experts); slots "
@@ -137,6 +142,8 @@ void add_plan_command(CLI::App& program, command_body& run) {
       "  ballast plan --loads loads.npy --current placement.json --model deepseek-v3-fp8 --ranks "
       "32 "
       "--slots-per-rank 9,10 --policy flow,deepseek --max-moves 0,8,32,-1\n"
+      "  ballast plan --loads loads.npy --window 0:320 --series --series-steps 10 --prediction "
+      "robust --ranks 32 --slots-per-rank 9\n"
       "  ballast plan --loads loads.npy --model deepseek-v3-fp8 --ranks 32 --slots-per-rank 9 "
       "--curve");
   plan->callback([&run, o] { run = [o] { return run_plan(*o); }; });

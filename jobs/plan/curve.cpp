@@ -7,6 +7,7 @@
 
 #include "jobs/output.hpp"
 #include "jobs/plan/planned.hpp"
+#include "jobs/plan/report.hpp"
 #include "jobs/plan/text_table.hpp"
 
 namespace ballast {
@@ -89,7 +90,10 @@ void print_curve(const plan_inputs& inputs, const plan_choice& choice,
 exit_code run_curve(const plan_options& options, const plan_inputs& inputs,
                     const plan_choice& choice) {
   const std::vector<curve_point> points = measure(options, inputs, choice);
-  if (!options.quiet && options.json != "-") print_curve(inputs, choice, points);
+  if (!options.quiet && options.json != "-") {
+    print_series(options, inputs);
+    print_curve(inputs, choice, points);
+  }
 
   nlohmann::ordered_json document = json_head("plan");
   document["schema"] = "ballast.plan.curve/1";
@@ -101,6 +105,7 @@ exit_code run_curve(const plan_options& options, const plan_inputs& inputs,
   document["expert_bytes"] = inputs.expert_bytes;
   document["balance_before"] = points.front().summary.balance_before;
   document["balance_bound"] = points.front().summary.balance_bound;
+  add_series(options, inputs, document);
   auto& curve = document["curve"] = nlohmann::ordered_json::array();
   for (const curve_point& point : points) {
     curve.push_back({{"max_moves", point.max_moves},

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <span>
 #include <stdexcept>
 
 #include "jobs/exit_code.hpp"
@@ -13,6 +14,25 @@
 namespace ballast {
 namespace {
 
+// The steps of `all` in windows of --series-steps.
+void split_into_windows(const plan_options& options, step_window all, plan_inputs& inputs) {
+  const std::int64_t steps = all.last - all.first;
+  inputs.window_steps = options.series ? options.series_steps : steps;
+  const std::int64_t windows = steps / inputs.window_steps;
+  if (windows * inputs.window_steps != steps) {
+    throw std::invalid_argument(
+        fmt::format("--series-steps is {}, but {} steps are no multiple of it; choose them with "
+                    "--window A:B",
+                    options.series_steps, steps));
+  }
+  constexpr std::int64_t most = std::int64_t{1} << 24;
+  if (windows > most) {
+    throw std::invalid_argument(fmt::format(
+        "--series of {} windows, more than {}; --series-steps makes fewer of them", windows, most));
+  }
+  inputs.windows = static_cast<std::int32_t>(windows);
+}
+
 void read_loads(const plan_options& options, plan_inputs& inputs) {
   if (options.loads.empty() == options.generate.empty()) {
     throw job_error(exit_code::usage, "give either --loads FILE or --generate SPEC");
@@ -21,10 +41,15 @@ void read_loads(const plan_options& options, plan_inputs& inputs) {
       options.loads.empty() ? make_generator(options.generate) : open_trace(options.loads);
   inputs.layers = source->layers();
   inputs.experts = source->experts();
-  inputs.loads.resize(static_cast<std::size_t>(inputs.layers) * inputs.experts);
-  const step_window window = parse_window(options.window, source->steps());
-  sum_window(*source, window, inputs.loads);
-  inputs.steps = window.last - window.first;
+  const step_window all = parse_window(options.window, source->steps());
+  split_into_windows(options, all, inputs);
+  const std::size_t cells = static_cast<std::size_t>(inputs.layers) * inputs.experts;
+  inputs.loads.resize(cells * static_cast<std::size_t>(inputs.windows));
+  for (std::int32_t i = 0; i < inputs.windows; ++i) {
+    const std::int64_t first = all.first + i * inputs.window_steps;
+    sum_window(*source, {first, first + inputs.window_steps},
+               std::span(inputs.loads).subspan(static_cast<std::size_t>(i) * cells, cells));
+  }
 }
 
 void use_model(const plan_options& options, plan_inputs& inputs) {

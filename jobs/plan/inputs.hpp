@@ -14,8 +14,9 @@ namespace ballast {
 struct plan_inputs {
   std::int32_t layers = 0;
   std::int32_t experts = 0;
-  std::vector<std::int64_t> loads;  ///< [layers][experts], the window's sums
-  std::int64_t steps = 0;           ///< of the window
+  std::vector<std::int64_t> loads;  ///< [windows][layers][experts], sums of steps, oldest first
+  std::int32_t windows = 1;         ///< more than one only with --series
+  std::int64_t window_steps = 0;    ///< steps of each
   std::int32_t groups = 1;
   std::int64_t expert_bytes = 0;          ///< 0: unknown
   std::optional<placement_file> current;  ///< of --current

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/prediction.hpp"
 #include "runtime/ballast.h"
 
 namespace ballast {
@@ -13,6 +14,9 @@ struct plan_options {
   std::string loads;
   std::string generate;
   std::string window;
+  bool series = false;            ///< the window's steps as a series, not their sum
+  std::int64_t series_steps = 1;  ///< that make one window of the series
+  prediction_options prediction;
   std::vector<std::int32_t> ranks;
   std::vector<std::int32_t> slots_per_rank;
   std::int32_t ranks_per_node = 0;  ///< 0: all on one node

@@ -42,6 +42,21 @@ void use_current(const plan_options& options, const placement_file& file, planne
   request.shares = made.widened_shares.data();
 }
 
+void use_loads(const plan_options& options, const plan_inputs& inputs,
+               ballast_plan_request& request) {
+  request.passes = inputs.window_steps;
+  request.window_steps = inputs.window_steps;
+  if (!options.series) {
+    request.loads = inputs.loads.data();
+    return;
+  }
+  request.series = inputs.loads.data();
+  request.windows = inputs.windows;
+  request.prediction = prediction_of(options.prediction);
+  request.decay_shift = decay_shift_of(options.prediction);
+  if (request.prediction == BALLAST_PREDICTION_SUM) request.passes *= inputs.windows;
+}
+
 }  // namespace
 
 planned make_plan(const plan_options& options, const plan_inputs& inputs,
@@ -53,7 +68,6 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   request.experts = inputs.experts;
   request.ranks = choice.ranks;
   request.slots_per_rank = choice.slots_per_rank;
-  request.loads = inputs.loads.data();
   request.policy = choice.policy.c_str();
   request.groups = inputs.groups;
   request.compatible = options.compatible;
@@ -65,8 +79,7 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   request.threads = options.threads;
   request.seed = options.seed;
   request.objective = objective_of(options.objective);
-  request.passes = inputs.steps;
-  request.window_steps = inputs.steps;
+  use_loads(options, inputs, request);
   request.token_ns = options.token_ns;
   request.horizon = options.horizon;
   if (inputs.current) use_current(options, *inputs.current, made);

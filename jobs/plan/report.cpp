@@ -29,6 +29,20 @@ void print_payback(const ballast_plan_summary& s) {
 
 }  // namespace
 
+void print_series(const plan_options& options, const plan_inputs& inputs) {
+  if (!options.series) return;
+  fmt::print("for the window after {} of {} step{} each, prediction {}\n", inputs.windows,
+             inputs.window_steps, inputs.window_steps == 1 ? "" : "s", options.prediction.name);
+}
+
+void add_series(const plan_options& options, const plan_inputs& inputs,
+                nlohmann::ordered_json& document) {
+  if (!options.series) return;
+  document["series"] = {{"windows", inputs.windows},
+                        {"window_steps", inputs.window_steps},
+                        {"prediction", options.prediction.name}};
+}
+
 void print_plan(const planned& made) {
   const ballast_plan_summary& s = made.summary;
   fmt::print("{} layers x {} experts on {} ranks x {} slots, policy {}\n", made.request.layers,

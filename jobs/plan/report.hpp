@@ -7,6 +7,13 @@
 
 namespace ballast {
 
+/// Nothing without --series. What window the plan is made for.
+void print_series(const plan_options& options, const plan_inputs& inputs);
+
+/// Adds "series" to a document with --series.
+void add_series(const plan_options& options, const plan_inputs& inputs,
+                nlohmann::ordered_json& document);
+
 void print_plan(const planned& made);
 
 /// What the plan saves and what its moves cost, as ballast_plan_summary has it.

@@ -145,13 +145,17 @@ exit_code run_what_if(const plan_options& options, const plan_inputs& inputs,
   for (const plan_choice& choice : choices) rows.push_back(plan_row(options, inputs, choice));
   if (std::ranges::none_of(rows, [](const what_if_row& row) { return row.refused.empty(); }))
     throw job_error(exit_code::bad_input, rows.front().refused);
-  if (!options.quiet && options.json != "-") print_rows(options, inputs, rows);
+  if (!options.quiet && options.json != "-") {
+    print_series(options, inputs);
+    print_rows(options, inputs, rows);
+  }
 
   nlohmann::ordered_json document = json_head("plan");
   document["schema"] = "ballast.plan.what_if/1";
   document["layers"] = inputs.layers;
   document["experts"] = inputs.experts;
   document["expert_bytes"] = inputs.expert_bytes;
+  add_series(options, inputs, document);
   document["rows"] = nlohmann::ordered_json::array();
   for (const what_if_row& row : rows) document["rows"].push_back(to_json(inputs, row));
   write_json(document, options.json);

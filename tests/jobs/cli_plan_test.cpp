@@ -138,10 +138,95 @@ TEST(cli_plan, payback_is_in_the_report_and_bounds_the_moves) {
   EXPECT_EQ(table["rows"][1]["payback"]["transfer_seconds"], 0.0);
 }
 
+// Four steps of 8 experts: in two of them expert 0 is hot, in the next two expert 7.
+constexpr const char* turning_loads =
+    R"({"steps": [[[300, 10, 20, 30, 40, 50, 60, 10]], [[500, 10, 20, 30, 40, 50, 60, 10]],
+                  [[10, 60, 50, 40, 30, 20, 10, 150]], [[10, 60, 50, 40, 30, 20, 10, 250]]]})";
+
+TEST(cli_plan, series_of_two_windows_plans_for_the_next_and_not_for_their_sum) {
+  const temporary_folder folder;
+  const std::string file = folder.path("placement.json");
+  const arguments all = {"plan",      "--loads",  folder.write("turning.json", turning_loads),
+                         "--ranks",   "4",        "--slots-per-rank",
+                         "3",         "--policy", "deepseek",
+                         "--explain", "--out",    file,
+                         "--json",    "-"};
+  struct outcome {
+    json report, placement;
+    double mean = 0;  // rank load, tokens
+  };
+  const auto placed = [&](const arguments& more) {
+    outcome o;
+    o.report = plan(with(all, more));
+    std::ifstream stream(file);
+    o.placement = json::parse(stream, nullptr, false)["placement"];
+    o.mean = o.report["explain"][0]["mean"];
+    return o;
+  };
+  const auto series = [&](const arguments& more) {
+    return placed(with({"--series", "--series-steps", "2"}, more));
+  };
+  const outcome sum = placed({});
+  const outcome first = placed({"--window", "0:2"});
+  const outcome last = placed({"--window", "2:4"});
+  ASSERT_NE(sum.placement, last.placement);
+  EXPECT_FALSE(sum.report.contains("series"));
+  // One transition has been seen: nothing foretells better than the window before.
+  const outcome next = series({});
+  EXPECT_EQ(next.report["series"],
+            json({{"windows", 2}, {"window_steps", 2}, {"prediction", "auto"}}));
+  EXPECT_EQ(next.placement, last.placement);
+  EXPECT_EQ(next.mean, last.mean);
+  const outcome summed = series({"--prediction", "sum"});
+  EXPECT_EQ(summed.placement, sum.placement);
+  EXPECT_EQ(summed.mean, sum.mean);
+  // The mean of how tokens were spread; the mean of tokens; a memory that the newest hardly counts
+  // in. All but for rounding.
+  EXPECT_NEAR(series({"--prediction", "robust"}).mean, last.mean, 1);
+  EXPECT_NE(series({"--prediction", "robust"}).placement, last.placement);
+  EXPECT_NEAR(series({"--prediction", "decay"}).mean, sum.mean / 2, 2);
+  EXPECT_NEAR(series({"--prediction", "decay", "--decay-shift", "16"}).mean, first.mean, 2);
+}
+
+TEST(cli_plan, series_is_planned_for_in_tables_and_curves_too) {
+  const arguments series = with(
+      one_plan, {"--expert-bytes", "1000", "--series", "--window", "0:18", "--series-steps", "3"});
+  const json alone = plan(series);
+  const json table = plan(with(series, {"--max-moves", "-1,0"}));
+  EXPECT_EQ(table["series"], alone["series"]);
+  EXPECT_EQ(table["rows"][0]["digest"], alone["digest"]);
+  const json curve = plan(with(series, {"--curve"}));
+  EXPECT_EQ(curve["series"], alone["series"]);
+  EXPECT_EQ(curve["curve"].back()["balance"], alone["balance"]["after"]);
+}
+
+TEST(cli_plan, series_options_that_are_wrong_are_named) {
+  const std::pair<arguments, std::string> cases[] = {
+      {{"--series", "--series-steps", "0"}, "--series-steps: Value 0 not in range"},
+      {{"--series-steps", "2"}, "--series-steps requires --series"},
+      {{"--prediction", "sum"}, "--prediction requires --series"},
+      {{"--series", "--prediction", "magic"}, "--prediction: magic not in {auto,sum,decay,robust}"},
+      {{"--series", "--decay-shift", "2"}, "--decay-shift requires --prediction"},
+      {{"--series", "--prediction", "robust", "--decay-shift", "2"},
+       "--decay-shift is for --prediction decay, not robust"},
+      {{"--series", "--prediction", "decay", "--decay-shift", "17"},
+       "--decay-shift: Value 17 not in range"}};
+  for (const auto& [more, says] : cases) {
+    const ending end = run(with(one_plan, more));
+    EXPECT_EQ(end.code, 64) << end.text();
+    EXPECT_NE(end.err.find(says), std::string::npos) << "\"" << says << "\" is not in: " << end.err;
+  }
+  const ending uneven = run(with(one_plan, {"--series", "--series-steps", "3"}));
+  EXPECT_EQ(uneven.code, 65);
+  EXPECT_NE(uneven.err.find("--series-steps is 3, but 20 steps are no multiple of it"),
+            std::string::npos)
+      << uneven.err;
+}
+
 TEST(cli_plan, prices_that_are_missing_are_asked_for) {
   const ending horizon = run(with(one_plan, {"--horizon", "10"}));
   EXPECT_EQ(horizon.code, 64);
-  EXPECT_NE(horizon.err.find("--horizon needs --token-ns N"), std::string::npos) << horizon.err;
+  EXPECT_NE(horizon.err.find("--horizon requires --token-ns"), std::string::npos) << horizon.err;
   const ending bytes = run(with(one_plan, {"--token-ns", "10"}));
   EXPECT_EQ(bytes.code, 64);
   EXPECT_NE(bytes.err.find("--token-ns needs --expert-bytes N or --model KEY"), std::string::npos)
