@@ -66,6 +66,14 @@ void add_planning(CLI::App& command, replay_options& o) {
   command
       .add_option("--window", o.window, "Steps whose loads an epoch sums (default: the interval)")
       ->check(at_least_one());
+  add_prediction_options(command, o.prediction);
+  command
+      .add_option("--memory-windows", o.memory_windows,
+                  "Past windows, with the newest, that an epoch predicts from")
+      ->check(CLI::Range(1, 256))
+      ->capture_default_str();
+  CLI::Option* token_ns = add_token_ns_option(command, o.token_ns);
+  add_horizon_option(command, o.horizon)->needs(token_ns);
   command.add_option("--balance-min", o.balance_min, "Plan only below this balance")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -169,6 +177,8 @@ void add_replay_command(CLI::App& program, command_body& run) {
       "--slots-per-rank 9\n"
       "  mpirun -np 8 ballast replay --trace loads.json.gz --slots-per-rank 5 --interval 48 --ffn "
       "--json report.json\n"
+      "  mpirun -np 8 ballast replay --trace loads.json.gz --slots-per-rank 5 --prediction decay "
+      "--memory-windows 8 --token-ns 40 --horizon 5000\n"
       "  mpirun -np 2 ballast replay --generate model=deepseek-v3,layers=2,steps=600 "
       "--model deepseek-v3-fp8 --backend cuda --transport copy");
   replay_command->callback([&run, options] {

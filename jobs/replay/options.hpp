@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "jobs/prediction.hpp"
 #include "runtime/ballast.h"
 
 namespace ballast {
@@ -22,6 +23,10 @@ struct replay_options {
   std::int64_t steps = 0;         ///< 0: all of the source's
   std::int64_t interval = 100;
   std::int64_t window = 0;
+  prediction_options prediction;
+  std::int32_t memory_windows = 32;
+  std::int64_t token_ns = 0;  ///< 0: not known
+  std::int64_t horizon = 0;   ///< 0: none
   std::string policy = BALLAST_DEFAULT_POLICY;
   bool compatible = false;
   std::string objective = "tokens";

@@ -94,6 +94,10 @@ nlohmann::ordered_json to_json(const std::vector<epoch_row>& rows) {
          {"plan_seconds", e.plan_seconds},
          {"exchange_seconds", e.exchange_seconds},
          {"stall_seconds_max", e.stall_seconds_max},
+         {"payback",
+          {{"seconds_saved_per_step", e.seconds_saved_per_step},
+           {"transfer_seconds", e.transfer_seconds},
+           {"steps", e.payback_steps}}},
          {"digest", fmt::format("{:016x}", e.digest)}});
   }
   return all;

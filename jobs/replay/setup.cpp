@@ -160,6 +160,7 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
     config.way = index_of("--way", options.way, way_names);
     config.verify = index_of("--verify", options.verify, verify_names);
     config.transport = index_of("--transport", options.transport, transport_names);
+    config.prediction = prediction_of(options.prediction);
   });
   // What a rank is to itself needs no transport.
   if (config.transport == BALLAST_TRANSPORT_LOCAL) config.transport = BALLAST_TRANSPORT_AUTO;
@@ -178,6 +179,10 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.consensus_lag = options.lag;
   config.interval = options.interval;
   config.window = options.window;
+  config.memory_windows = options.memory_windows;
+  config.decay_shift = decay_shift_of(options.prediction);
+  config.token_ns = options.token_ns;
+  config.horizon = options.horizon;
   config.balance_min_permille = permille("--balance-min", options.balance_min);
   config.gain_min_permille = permille("--gain-min", options.gain_min);
   config.max_moves = options.max_moves;

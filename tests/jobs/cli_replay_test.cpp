@@ -2,10 +2,12 @@
 // recorded traces.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <thread>
 
@@ -196,6 +198,74 @@ TEST_F(cli_replay, equal_shares_end_in_another_balance) {
   const json free = replay(2, small)["epochs"][0];
   const json equal = replay(2, with(small, {"--equal-shares"}))["epochs"][0];
   EXPECT_LT(equal["balance_planned"], free["balance_planned"]);
+}
+
+TEST_F(cli_replay, epochs_plan_for_what_the_prediction_makes_of_the_windows_kept) {
+  // By the step that triggered them: a slow machine misses some.
+  const auto digests = [&](const arguments& more) {
+    std::map<std::int64_t, std::string> by_step;
+    const json report = replay(2, with(with(small, {"--mode", "record"}), more));
+    for (const json& epoch : report["epochs"]) by_step[epoch["step_triggered"]] = epoch["digest"];
+    return by_step;
+  };
+  struct agreement {
+    int same = 0, different = 0;
+  };
+  const auto compare = [](const auto& one, const auto& other) {
+    agreement found;
+    for (const auto& [step, digest] : one) {
+      if (const auto twin = other.find(step); twin != other.end())
+        ++(twin->second == digest ? found.same : found.different);
+    }
+    return found;
+  };
+  const auto sum = digests({"--prediction", "sum"});
+  const auto slow = digests({"--prediction", "decay", "--decay-shift", "3"});
+  const auto fast = digests({"--prediction", "decay", "--decay-shift", "1"});
+  EXPECT_EQ(*sum.begin(), *slow.begin()) << "of one window they are the same";
+  EXPECT_GT(compare(sum, slow).different, 0);
+  EXPECT_GT(compare(slow, fast).different, 0);
+  // Of a memory of one window too.
+  const auto forgetful = digests({"--prediction", "sum", "--memory-windows", "1"});
+  const agreement same =
+      compare(forgetful, digests({"--prediction", "decay", "--memory-windows", "1"}));
+  EXPECT_GT(same.same, 1);
+  EXPECT_EQ(same.different, 0);
+  EXPECT_GT(compare(forgetful, sum).different, 0);
+}
+
+TEST_F(cli_replay, moves_that_pay_off_after_the_horizon_are_not_made) {
+  arguments recorded = with(small, {"--mode", "record"});
+  *(std::ranges::find(recorded, "--expert-bytes") + 1) = "1000003";
+  const arguments priced = with(recorded, {"--token-ns", "1"});
+  const json paid = replay(3, priced)["epochs"][0]["payback"];
+  EXPECT_GT(paid["seconds_saved_per_step"], 0.0);
+  EXPECT_GT(paid["transfer_seconds"], 0.0);
+  const auto steps = paid["steps"].get<std::int64_t>();
+  ASSERT_GT(steps, 1);
+  const auto planned = [&](std::int64_t horizon) -> double {
+    return replay(
+        3, with(priced, {"--horizon", std::to_string(horizon)}))["epochs"][0]["balance_planned"];
+  };
+  EXPECT_LT(planned(steps - 1), planned(steps));
+  EXPECT_EQ(replay(3, recorded)["epochs"][0]["payback"]["steps"], -1)
+      << "without prices nobody knows";
+}
+
+TEST_F(cli_replay, prediction_and_prices_out_of_range_are_named) {
+  const std::pair<arguments, std::string> cases[] = {
+      {{"--token-ns", "0"}, "--token-ns: Value 0 not in range"},
+      {{"--horizon", "10"}, "--horizon requires --token-ns"},
+      {{"--token-ns", "1", "--horizon", "0"}, "--horizon: Value 0 not in range"},
+      {{"--memory-windows", "257"}, "--memory-windows: Value 257 not in range"},
+      {{"--prediction", "magic"}, "--prediction: magic not in"},
+      {{"--prediction", "sum", "--decay-shift", "2"},
+       "--decay-shift is for --prediction decay, not sum"}};
+  for (const auto& [more, says] : cases) {
+    const ending end = run(2, with(small, more));
+    EXPECT_TRUE(end.everywhere(2, 64)) << end.text();
+    EXPECT_NE(end.err.find(says), std::string::npos) << "\"" << says << "\" is not in: " << end.err;
+  }
 }
 
 TEST_F(cli_replay, rehearsed_faults_end_well) {
