@@ -151,7 +151,9 @@ TEST(hedge, plans_are_legal_within_limits_and_never_riskier_for_any_thread_count
           ++arrived[slot / slots];
       }
     }
-    if (seed % 5 == 0) EXPECT_LE(*std::ranges::max_element(arrived), 2) << seed;
+    if (seed % 5 == 0) {
+      EXPECT_LE(*std::ranges::max_element(arrived), 2) << seed;
+    }
     s.request.threads = 3;
     EXPECT_EQ(make_plan(s.get()).digest, made.digest) << seed;
   }
