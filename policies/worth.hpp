@@ -2,6 +2,7 @@
 // Whether a plan is worth carrying out: hysteresis, so that a placement is not replaced for
 // nothing.
 
+#include <cstdint>
 #include <string>
 
 #include "policies/plan.hpp"

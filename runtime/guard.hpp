@@ -2,6 +2,7 @@
 // The C boundary: every exported function is one call of guard(), which turns exceptions into
 // statuses.
 
+#include <cstdint>
 #include <string>
 #include <utility>
 

@@ -2,6 +2,7 @@
 // The policies that users register, by name, for the whole process: an engine registers one in one
 // place and names it in a configuration in another. Entries are only ever added and never move.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>

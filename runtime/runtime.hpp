@@ -2,6 +2,7 @@
 // The context behind the C handle: owns every communicator, buffer and thread, and takes them
 // through configured -> registered -> started -> finished.
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <vector>

@@ -2,6 +2,8 @@
 // The benches of the CUDA backend. Where the build has no CUDA, and where a rank sees no GPU, all
 // throw job_error(system) on all ranks.
 
+#include <cstdint>
+
 #include "jobs/bench/call_options.hpp"
 #include "jobs/bench/exchange_options.hpp"
 

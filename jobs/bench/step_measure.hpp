@@ -1,6 +1,7 @@
 #pragma once
 // The measurements of `ballast bench step`, for models in either kind of memory.
 
+#include <cstdint>
 #include <functional>
 
 #include "jobs/bench/call_options.hpp"

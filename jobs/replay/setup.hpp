@@ -1,6 +1,7 @@
 #pragma once
 // From the options of a replay to a source of loads, a shape and a started Ballast context.
 
+#include <cstdint>
 #include <memory>
 
 #include "jobs/loads/load_source.hpp"

@@ -2,6 +2,7 @@
 // Weights, loads and tables on a GPU. Weights travel by copy engine inside an island and by NCCL
 // across islands; the caller's stream is the one the model computes on.
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>

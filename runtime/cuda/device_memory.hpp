@@ -1,6 +1,7 @@
 #pragma once
 // Registered rows and staging on a GPU.
 
+#include <cstdint>
 #include <vector>
 
 #include "kernels/expert_rows.hpp"

@@ -2,6 +2,7 @@
 // Experts of random bytes on both sides, as rows at any alignment.
 
 #include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <random>
 #include <vector>

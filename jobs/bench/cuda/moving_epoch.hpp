@@ -1,6 +1,7 @@
 #pragma once
 // One epoch of a model that moves, from its loads to its report.
 
+#include <cstdint>
 #include <functional>
 
 #include "jobs/bench/cuda/device_model.hpp"

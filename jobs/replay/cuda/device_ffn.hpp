@@ -8,6 +8,7 @@
 //   > by expert: gate, up, inner, down               cuBLAS, three products for each expert
 //   > results back, and combined in the order of the token's columns
 
+#include <cstdint>
 #include <memory>
 
 #include "jobs/cuda/blas.hpp"

@@ -2,6 +2,7 @@
 // The weights of a replayed model on one rank's GPU: the same bytes as replay_weights holds on the
 // host, written and checked by kernels.
 
+#include <cstdint>
 #include <functional>
 #include <vector>
 
