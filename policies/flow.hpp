@@ -1,6 +1,35 @@
 #pragma once
 // Policy `flow`: starts from the current placement, shares each expert's tokens over its replicas
 // as evenly as the ranks allow, and then makes only the moves that buy most.
+//
+// The problem, per layer: which slot holds which expert, and how the tokens of an expert split over
+// its replicas, so that the fullest rank (load over speed) is as light as can be for few moves.
+//
+// 1. repair.hpp makes the current layer legal by the least change.
+// 2. Shares (flow_state.hpp, flow_shares.hpp). For a given placement the best split is a flow from
+//    experts to ranks. The evenest one, where no replica takes load on a rank that is fuller than
+//    another host of its expert, minimises the fullest rank and every other convex measure at once,
+//    so one split serves both the search and the answer. Experts with one replica are constants, so
+//    the network has only the replicated ones. After a change only the block of ranks that it
+//    touches is levelled again; that is what makes a trial cheap. At the end Newton steps on the
+//    minimum cut give the exact minimum of the fullest rank.
+// 3. Moves (flow_search.hpp, flow_estimates.cpp). Only what relieves the fullest block can help: an
+//    expert of it gets a replica on an emptier rank, or changes places with a lighter one.
+//    Candidates are ranked by an estimate, the best are tried, settled and rolled back, and the one
+//    that lowers the sum of squared excess over the mean most per price (arrivals, and the links
+//    they come over) is made, until the bound, the purse or no candidate is left.
+// 4. Where single moves get stuck: chains (flow_chains.hpp), and for ranks of few slots repacking
+//    below a level found by bisection (flow_repack.hpp). When the moves are spent, one that carries
+//    little is taken back for a better one.
+// 5. Without a limit on moves also a start from the greedy's placement, taken if it is clearly
+//    better, since it moves nearly everything. With groups (flow_groups.hpp) all of this happens
+//    inside the groups' nodes, and groups may change nodes.
+// 6. Where it is known how loads vary, hedge.hpp evens out what they may become.
+//
+// All in integers with ties by the lowest id. The work of a move is the candidates tried (tens)
+// times the ranks and replicas of the blocks they touch; measured times are on the page of figures.
+// The placement is a local optimum, never worse than the one it started from; only the shares are
+// optimal.
 
 #include <cstdint>
 #include <span>
