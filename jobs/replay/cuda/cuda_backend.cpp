@@ -266,7 +266,7 @@ std::string why_not_a_gpu_each(const mpi_session& mpi) {
   const gpu::choice mine = gpu::choose(mpi);
   std::string why;
   if (mine.device < 0)
-    why = fmt::format("rank {} sees no GPU, {}", mpi.rank(), mine.why_none);
+    why = fmt::format("rank {} sees no GPU", mpi.rank());
   else if (mine.first_sharer != mpi.rank())
     why = fmt::format("rank {} would share the GPU of rank {}", mpi.rank(), mine.first_sharer);
   return first_text(mpi, why);
