@@ -6,7 +6,7 @@
 
 #include "runtime/agreement.hpp"
 #include "runtime/error.hpp"
-#include "runtime/mpi_handles.hpp"
+#include "runtime/gather.hpp"
 #include "topology/hwloc_node.hpp"
 
 namespace ballast {
@@ -54,31 +54,13 @@ discovered_topology discover(MPI_Comm comm, const std::string& source, int ranks
 
   const int leader = node_leader(comm, rank, ranks_per_node);
   const std::vector<std::byte> bytes = leader == rank ? encode(mine) : std::vector<std::byte>();
-  const int head[2] = {leader, static_cast<int>(bytes.size())};
-  std::vector<int> heads(2 * ranks);
-  BALLAST_MPI(MPI_Allgather(head, 2, MPI_INT, heads.data(), 2, MPI_INT, comm));
-  std::vector<int> sizes(ranks);
-  std::vector<int> offsets(ranks);
-  std::int64_t total = 0;
-  for (int r = 0; r < ranks; ++r) {
-    sizes[r] = heads[2 * r + 1];
-    offsets[r] = static_cast<int>(total);
-    total += sizes[r];
-  }
-  // The same on all ranks, so all throw.
-  if (total > INT32_MAX)
-    throw error(BALLAST_ERROR_SYSTEM, fmt::format("the node descriptions have {} bytes", total));
-  std::vector<std::byte> all(static_cast<std::size_t>(total));
-  BALLAST_MPI(MPI_Allgatherv(bytes.data(), head[1], MPI_BYTE, all.data(), sizes.data(),
-                             offsets.data(), MPI_BYTE, comm));
-
+  const std::vector<int> leaders = gather_one(comm, leader, deadline_seconds, "the ranks' nodes");
+  const std::vector<std::vector<std::byte>> descriptions =
+      gather_bytes(comm, bytes, deadline_seconds, "the descriptions of the nodes");
   std::vector<rank_report> reports(ranks);
   for (int r = 0; r < ranks; ++r) {
-    reports[r].node_leader = heads[2 * r];
-    if (sizes[r] > 0) {
-      reports[r].description =
-          decode_node_description(std::span(all).subspan(offsets[r], sizes[r]));
-    }
+    reports[r].node_leader = leaders[r];
+    if (!descriptions[r].empty()) reports[r].description = decode_node_description(descriptions[r]);
   }
   return merge(reports);
 }
