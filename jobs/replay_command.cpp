@@ -39,9 +39,10 @@ void add_placement(CLI::App& command, replay_options& o) {
                   "Bytes of one expert (default: the model's, or 262144)")
       ->check(at_least_one());
   command.add_option("--placement", o.placement, "Start from this placement file");
-  command.add_option(
-      "--state", o.state,
-      "Save the placement here at the end or on a signal; resume from it if it exists");
+  command.add_option("--state", o.state,
+                     "Save the placement here, and past loads in FILE.loads.npy, at every commit, "
+                     "at the end and on "
+                     "a signal; resume from them if FILE exists");
   command.add_option("--topology", o.topology,
                      "hwloc XML or synthetic string to take every node for");
   command.add_option("--ranks-per-node", o.ranks_per_node, "Imitate nodes of this many ranks")

@@ -1,6 +1,8 @@
 // The exported functions of contexts: each is one call of guard().
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "policies/plan.hpp"
 #include "runtime/error.hpp"
 #include "runtime/guard.hpp"
@@ -265,6 +267,17 @@ ballast_status ballast_epoch_report(const ballast_context* context, int32_t inde
     if (report == nullptr)
       throw error(BALLAST_ERROR_STATE, fmt::format("there is no epoch at index {}", index));
     copy_out(*report, epoch, "epoch");
+  });
+}
+
+ballast_status ballast_past_window(const ballast_context* context, int32_t index, int64_t* loads) {
+  return guard([&] {
+    require_argument(context, "context");
+    require_argument(loads, "loads");
+    const std::span<const std::int64_t> window = context->runtime.past_window(index);
+    if (window.empty())
+      throw error(BALLAST_ERROR_STATE, fmt::format("there is no past window at index {}", index));
+    std::ranges::copy(window, loads);
   });
 }
 

@@ -260,7 +260,11 @@ typedef struct ballast_config {
   int64_t max_bytes_per_link[BALLAST_LINK_CLASSES]; /* -1: no limit; received per epoch by all ranks
                               over links of a class, from the nearest rank that has the expert */
   int32_t equal_shares;    /* 0; nonzero: `flow` splits tokens equally over an expert's replicas */
-  int32_t reserved_limits; /* 0 */
+  int32_t past_window_count; /* 0; of past_windows; 0..256 */
+  const int64_t* past_windows; /* NULL. Else [past_window_count][layers][experts], tokens, oldest
+                                  first: what epochs predict from besides their own windows, e.g.
+                                  what a job before this one has read by ballast_past_window; the
+                                  newest memory_windows - 1 are kept. Not kept */
 } ballast_config;
 
 /* Local. Fills the defaults above; the fields without a default become 0. */
@@ -539,6 +543,12 @@ typedef struct ballast_epoch {
 BALLAST_API ballast_status ballast_epoch_report(const ballast_context* context, int32_t index,
                                                 ballast_epoch* epoch);
 
+/* Local, the same on all ranks. The loads of the index-th past window that epochs predict from,
+ * newest = index 0, reduced over the ranks, into `loads` [layers][experts], tokens. At most
+ * memory_windows - 1 are kept. STATE: there is none at that index; before ballast_start. */
+BALLAST_API ballast_status ballast_past_window(const ballast_context* context, int32_t index,
+                                               int64_t* loads);
+
 typedef struct ballast_counters {
   size_t struct_size;
   int64_t steps, epochs, epochs_committed, epochs_dropped, epochs_unchanged;
@@ -550,6 +560,8 @@ typedef struct ballast_counters {
   int64_t steps_since_commit; /* -1 before the first */
   int32_t balancing;          /* 0 once two diverged plans in a row have switched it off */
   int32_t experts_damaged;    /* now, see ballast_damaged */
+  int32_t past_windows;       /* kept now, see ballast_past_window */
+  int32_t reserved;
 } ballast_counters;
 
 /* Local. `counters->struct_size` must be set. */

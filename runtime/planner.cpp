@@ -54,6 +54,9 @@ planner::planner(planner_settings settings, std::vector<std::int32_t> cpus, int 
       memory_(static_cast<std::size_t>(settings_.memory_windows - 1),
               std::vector<std::int64_t>(settings_.cells)),
       thread_([this, cpus = std::move(cpus), avoid_cpu] { serve(cpus, avoid_cpu); }) {
+  const std::span<const std::int64_t> past = settings_.past;
+  for (std::size_t i = 0; i < past.size(); i += settings_.cells)
+    remember(past.subspan(i, settings_.cells));
   std::unique_lock lock(mutex_);
   wake_.wait(lock, [this] { return bound_; });
 }
@@ -101,8 +104,7 @@ void planner::serve(std::vector<std::int32_t> cpus, int avoid_cpu) {
 /// [windows, layers, experts] what is remembered and the newest, oldest first.
 std::vector<std::int64_t> planner::series() const {
   std::vector<std::int64_t> windows;
-  const std::size_t kept = std::min(remembered_, memory_.size());
-  for (std::size_t age = kept; age > 0; --age) {
+  for (std::size_t age = past_windows(); age > 0; --age) {
     const auto& window = memory_[(remembered_ - age) % memory_.size()];
     windows.insert(windows.end(), window.begin(), window.end());
   }
@@ -110,10 +112,17 @@ std::vector<std::int64_t> planner::series() const {
   return windows;
 }
 
-void planner::remember() {
+void planner::remember() { remember(job_.loads); }
+
+void planner::remember(std::span<const std::int64_t> loads) {
   if (memory_.empty()) return;
   auto& oldest = memory_[remembered_++ % memory_.size()];
-  std::ranges::copy(job_.loads, oldest.begin());
+  std::ranges::copy(loads, oldest.begin());
+}
+
+std::span<const std::int64_t> planner::past_window(int index) const {
+  if (index < 0 || index >= past_windows()) return {};
+  return memory_[(remembered_ - 1 - index) % memory_.size()];
 }
 
 void planner::make_plan_of_job() {

@@ -3,10 +3,12 @@
 // rank's part of it. It touches no MPI and no clock but for its own duration. One job at a time;
 // the caller reads and writes `job` only while it is not running.
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <mutex>
+#include <span>
 #include <string>
 #include <thread>
 #include <vector>
@@ -43,6 +45,7 @@ struct planner_settings {
   std::int32_t memory_windows = 1;  ///< past windows kept, the newest included
   std::size_t cells = 0;            ///< layers * experts
   payback_terms payback;            ///< window_steps: of one window
+  std::vector<std::int64_t> past;   ///< [any, cells] windows before the first job, oldest first
 };
 
 struct planner_job {
@@ -76,6 +79,10 @@ class planner {
   /// Adds the job's loads to the windows that later jobs are foretold from. To be called where all
   /// ranks do, while nothing runs; does not allocate.
   void remember();
+  /// Windows remembered, and the loads of the index-th, newest = 0; empty if there is none. To be
+  /// called by the caller of remember().
+  int past_windows() const { return static_cast<int>(std::min(remembered_, memory_.size())); }
+  std::span<const std::int64_t> past_window(int index) const;
   void submit();
   bool running() const { return running_.load(std::memory_order_acquire); }
   const std::string& binding() const { return binding_; }
@@ -84,6 +91,7 @@ class planner {
   void serve(std::vector<std::int32_t> cpus, int avoid_cpu);
   void work();
   void make_plan_of_job();
+  void remember(std::span<const std::int64_t> loads);
   std::vector<std::int64_t> series() const;
 
   planner_settings settings_;

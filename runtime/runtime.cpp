@@ -244,6 +244,7 @@ void runtime::start_planner() {
   p.memory_windows = c.memory_windows;
   p.cells = settings_.cells();
   p.payback = {c.token_ns, c.window, c.horizon};
+  p.past = std::move(settings_.past_windows);
 
   const rank_place& place = topology_.map.ranks[rank_];
   const node_description& node = topology_.nodes[place.node];
@@ -342,10 +343,16 @@ std::span<const ballast_damage> runtime::damaged() const {
   return balancer_->damaged();
 }
 
+std::span<const std::int64_t> runtime::past_window(int index) const {
+  require_started();
+  return planner_->past_window(index);
+}
+
 ballast_counters runtime::counters() const {
   require_started();
   ballast_counters counters = balancer_->counters();
   counters.ids_out_of_range = backend_->ids_out_of_range();
+  counters.past_windows = planner_->past_windows();
   return counters;
 }
 

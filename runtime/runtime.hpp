@@ -44,6 +44,8 @@ class runtime {
   const ballast_epoch* report(int index) const;
   ballast_counters counters() const;
   std::span<const ballast_damage> damaged() const;
+  /// Empty if there is none at that index.
+  std::span<const std::int64_t> past_window(int index) const;
 
  private:
   void require_started() const;

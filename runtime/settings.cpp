@@ -13,6 +13,7 @@
 #include "runtime/error.hpp"
 #include "runtime/given_placement.hpp"
 #include "runtime/guard.hpp"
+#include "runtime/past_windows.hpp"
 #include "runtime/plugins.hpp"
 
 namespace ballast {
@@ -110,6 +111,12 @@ std::int64_t digest_of(const placement& p) {
   return static_cast<std::int64_t>(digest.value());
 }
 
+std::int64_t digest_of(const std::vector<std::int64_t>& values) {
+  digest_builder digest;
+  digest.absorb(std::span<const std::int64_t>(values));
+  return static_cast<std::int64_t>(digest.value());
+}
+
 std::int64_t digest_of(const std::string& text) {
   digest_builder digest;
   digest.absorb(std::string_view(text));
@@ -141,6 +148,8 @@ settings settings::read(const ballast_config& config, int ranks) {
   s.initial = read_placement({config.layers, config.experts, config.slots_per_rank,
                               config.placement, config.shares, config.compatible != 0},
                              s.layout, s.usable_slots);
+  s.past_windows = read_past_windows(
+      {config.layers, config.experts, config.past_window_count, config.past_windows});
   return s;
 }
 
@@ -186,6 +195,8 @@ std::vector<agreed_field> settings::agreed_fields() const {
       {"seed", static_cast<std::int64_t>(c.seed)},
       {"deadline_seconds (in ms)", std::llround(c.deadline_seconds * 1000)},
       {"policy (digest)", digest_of(policy)},
+      {"past_window_count", c.past_window_count},
+      {"past_windows (digest)", digest_of(past_windows)},
       {"placement (digest)", digest_of(initial)},
   };
 }

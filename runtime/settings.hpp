@@ -30,6 +30,7 @@ struct settings {
   slot_layout layout;                      ///< slots_per_rank + spare_rows rows on every rank
   std::vector<std::int32_t> usable_slots;  ///< [ranks]
   placement initial;
+  std::vector<std::int64_t> past_windows;  ///< [windows][layers][experts], oldest first
 
   /// Throws error(INVALID_ARGUMENT) naming field and value.
   static settings read(const ballast_config& config, int ranks);

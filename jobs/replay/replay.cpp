@@ -16,6 +16,7 @@
 #include "jobs/replay/backend.hpp"
 #include "jobs/replay/report.hpp"
 #include "jobs/replay/setup.hpp"
+#include "jobs/replay/state.hpp"
 #include "jobs/replay/traffic.hpp"
 
 namespace ballast {
@@ -127,7 +128,13 @@ void player::announce() const {
       shape_.layers, shape_.experts, shape_.slots_per_rank,
       options_.spare_rows > 0 ? fmt::format(" + {} spare rows", options_.spare_rows) : "",
       shape_.expert_bytes, shape_.tensor_bytes.size(), options_.interval, options_.verify);
-  if (resumed_) fmt::print("# resumed from {}\n\n", options_.state);
+  if (resumed_) {
+    ballast_counters counters;
+    counters.struct_size = sizeof(counters);
+    check(ballast_read_counters(context_.get(), &counters));
+    fmt::print("# resumed from {}, with the loads of {} windows\n\n", options_.state,
+               counters.past_windows);
+  }
   print_epoch_head();
 }
 

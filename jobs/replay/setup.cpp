@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <filesystem>
-#include <iterator>
-#include <map>
 #include <stdexcept>
 
 #include "jobs/loads/generator.hpp"
@@ -12,8 +10,8 @@
 #include "jobs/loads/trace.hpp"
 #include "jobs/objective.hpp"
 #include "jobs/option_names.hpp"
-#include "jobs/placement_file.hpp"
 #include "jobs/replay/ffn.hpp"
+#include "jobs/replay/state.hpp"
 
 namespace ballast {
 namespace {
@@ -54,56 +52,6 @@ void settle_model(const replay_options& options, const load_source& source, repl
   }
   if (options.groups == 0) shape.groups = choice.model->groups;
   if (options.expert_bytes == 0) shape.expert_bytes = choice.expert_bytes;
-}
-
-// What a placement file says, checked against the shape.
-placement_file read_initial(const std::string& path, const replay_shape& shape, int ranks) {
-  placement_file file = read_placement_file(path);
-  const auto compare = [&](const char* field, std::int64_t in_file, std::int64_t wanted) {
-    if (in_file != wanted)
-      throw std::invalid_argument(
-          fmt::format("{}: {} is {}, this job has {}", path, field, in_file, wanted));
-  };
-  compare("layers", file.layers, shape.layers);
-  compare("experts", file.experts, shape.experts);
-  compare("ranks", file.ranks, ranks);
-  compare("slots_per_rank", file.slots_per_rank, shape.slots_per_rank);
-  return file;
-}
-
-// What a rank serves of one layer: shares by expert.
-using served_experts = std::map<std::int32_t, std::int32_t>;
-
-// Takes one expert from `rank` that other ranks serve too, and gives its share to the first of
-// them; false if there is none.
-bool give_up_a_replica(std::vector<served_experts>& ranks, std::size_t rank) {
-  for (auto mine = ranks[rank].begin(); mine != ranks[rank].end(); ++mine) {
-    for (std::size_t other = 0; other < ranks.size(); ++other) {
-      const auto twin = ranks[other].find(mine->first);
-      if (other == rank || twin == ranks[other].end()) continue;
-      twin->second += mine->second;
-      ranks[rank].erase(mine);
-      return true;
-    }
-  }
-  return false;
-}
-
-// In the middle of an epoch spare rows serve too, so that a rank may serve more experts than it has
-// slots. There are enough slots for all experts: where every slot is taken some expert is in two.
-void fit_into_slots(std::vector<served_experts>& ranks, std::size_t slots_per_rank) {
-  for (std::size_t rank = 0; rank < ranks.size(); ++rank) {
-    while (ranks[rank].size() > slots_per_rank) {
-      if (give_up_a_replica(ranks, rank)) continue;
-      std::size_t room = 0;
-      while (room < ranks.size() && ranks[room].size() >= slots_per_rank) ++room;
-      for (std::size_t other = 0; room == ranks.size() && other < ranks.size(); ++other) {
-        if (ranks[other].size() == slots_per_rank && give_up_a_replica(ranks, other)) room = other;
-      }
-      if (room == ranks.size()) throw std::logic_error("a layer has more experts than slots");
-      ranks[room].insert(ranks[rank].extract(std::prev(ranks[rank].end())));
-    }
-  }
 }
 
 void log_line(void* user, std::int32_t level, const char* text) {
@@ -149,12 +97,15 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
                               bool resumes) {
   ballast_config config;
   ballast_config_init(&config);
-  placement_file initial;
+  replay_state initial;
   together(mpi, [&] {
     if (resumes || !options.placement.empty()) {
-      initial = read_initial(resumes ? options.state : options.placement, shape, mpi.size());
-      config.placement = initial.experts_of_slots.data();
-      config.shares = initial.shares.data();
+      initial = resumes ? read_state(options.state, shape, mpi.size())
+                        : replay_state{read_initial(options.placement, shape, mpi.size()), {}};
+      config.placement = initial.placement.experts_of_slots.data();
+      config.shares = initial.placement.shares.data();
+      config.past_window_count = static_cast<std::int32_t>(initial.windows.size() / shape.cells());
+      if (!initial.windows.empty()) config.past_windows = initial.windows.data();
     }
     config.mode = index_of("--mode", options.mode, mode_names);
     config.way = index_of("--way", options.way, way_names);
@@ -246,40 +197,6 @@ std::string transports(const mpi_session& mpi, const ballast_context* context) {
     text += transport_names[i];
   }
   return text.empty() ? "local" : text;
-}
-
-void save_state(const ballast_context* context, const replay_shape& shape,
-                const std::string& path) {
-  placement_file file;
-  file.layers = shape.layers;
-  file.experts = shape.experts;
-  check(ballast_shape(context, nullptr, nullptr, &file.ranks, nullptr));
-  file.slots_per_rank = shape.slots_per_rank;
-  ballast_layer_tables tables;
-  tables.struct_size = sizeof(tables);
-  for (int layer = 0; layer < shape.layers; ++layer) {
-    check(ballast_tables(context, layer, &tables));
-    std::vector<served_experts> ranks(file.ranks);
-    for (int e = 0; e < shape.experts; ++e) {
-      for (std::int32_t k = tables.replica_first[e], before = 0; k < tables.replica_first[e + 1];
-           ++k) {
-        ranks[tables.replica_slot[k] / shape.rows_per_rank][e] +=
-            tables.replica_share_end[k] - before;
-        before = tables.replica_share_end[k];
-      }
-    }
-    fit_into_slots(ranks, shape.slots_per_rank);
-    for (const served_experts& served : ranks) {
-      const std::size_t end = file.experts_of_slots.size() + shape.slots_per_rank;
-      for (const auto& [expert, share] : served) {
-        file.experts_of_slots.push_back(expert);
-        file.shares.push_back(share);
-      }
-      file.experts_of_slots.resize(end, -1);
-      file.shares.resize(end, 0);
-    }
-  }
-  write_placement_file(path, file);
 }
 
 }  // namespace ballast

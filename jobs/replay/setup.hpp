@@ -8,21 +8,10 @@
 #include "jobs/mpi_session.hpp"
 #include "jobs/replay/backend.hpp"
 #include "jobs/replay/options.hpp"
+#include "jobs/replay/shape.hpp"
 #include "jobs/replay/weights.hpp"
 
 namespace ballast {
-
-struct replay_shape {
-  std::int32_t layers = 0;
-  std::int32_t experts = 0;
-  std::int32_t top_k = 1;
-  std::int32_t groups = 1;
-  std::int32_t slots_per_rank = 0;
-  std::int32_t rows_per_rank = 0;  ///< slots and spare rows
-  std::int64_t steps = 0;
-  std::vector<std::size_t> tensor_bytes;
-  std::int64_t expert_bytes = 0;
-};
 
 /// Opens the trace or generator and settles the shape. Throws std::invalid_argument or job_error
 /// naming option, file or field.
@@ -47,9 +36,5 @@ void load_and_start(const mpi_session& mpi, ballast_context* context, const repl
 /// Collective, after the start. How weights travel between ranks: "copy", "nccl" or both, "mpi", or
 /// "local" where there is one rank.
 std::string transports(const mpi_session& mpi, const ballast_context* context);
-
-/// The live placement as a file with slots_per_rank slots a rank: spare rows are left out. Throws
-/// job_error(system).
-void save_state(const ballast_context* context, const replay_shape& shape, const std::string& path);
 
 }  // namespace ballast

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "jobs/loads/npy_file.hpp"
 #include "jobs/loads/trace.hpp"
 #include "tests/jobs/loads_files.hpp"
 
@@ -140,6 +141,20 @@ TEST(loads_trace, npy_of_every_type_order_and_version_gives_its_counts) {
   expect_npy<std::uint64_t>(folder, "<u8");
   expect_npy<float>(folder, "<f4");
   expect_npy<double>(folder, "<f8");
+}
+
+TEST(loads_trace, npy_written_here_is_read_back) {
+  const temporary_folder folder;
+  const std::vector<std::int64_t> loads = {0, 1, load_max, 0, 258, 1 << 20};
+  const std::string text = npy_text({3, 1, 2}, loads);
+  EXPECT_EQ((text.size() - 48) % 64, 0u) << "NumPy's header ends on a multiple of 64 bytes";
+  const auto source = open_trace(folder.write("a.npy", text));
+  ASSERT_EQ(source->steps(), 3);
+  ASSERT_EQ(source->layers(), 1);
+  for (int step = 0; step < 3; ++step) {
+    EXPECT_EQ(counts_of(*source, step),
+              (std::vector<std::int64_t>{loads[2 * step], loads[2 * step + 1]}));
+  }
 }
 
 TEST(loads_trace, npy_reads_half_floats_and_big_endian) {

@@ -46,6 +46,8 @@ void expect_create_fails(const change& differ, ballast_status wanted,
 
 TEST(mismatch, a_field_that_differs_is_named_with_its_ranks) {
   if (alone()) GTEST_SKIP() << "one rank has nobody to differ from";
+  const ballast_config all = small_config(ranks());
+  const std::vector<std::int64_t> past_loads(static_cast<std::size_t>(all.layers) * all.experts, 3);
   const std::vector<std::pair<const char*, change>> changes = {
       {"layers", [](ballast_config& c) { ++c.layers; }},
       {"experts", [](ballast_config& c) { --c.experts; }},
@@ -70,6 +72,11 @@ TEST(mismatch, a_field_that_differs_is_named_with_its_ranks) {
       {"seed", [](ballast_config& c) { c.seed = ~c.seed; }},
       {"deadline_seconds", [](ballast_config& c) { c.deadline_seconds = 20.5; }},
       {"policy", [](ballast_config& c) { c.policy = "random"; }},
+      {"past_window_count",
+       [&](ballast_config& c) {
+         c.past_window_count = 1;
+         c.past_windows = past_loads.data();
+       }},
   };
   for (const auto& [field, differ] : changes) {
     SCOPED_TRACE(field);

@@ -30,6 +30,8 @@ planner_settings settings_of(const ballast_config& c, int ranks, const cluster_m
   s.prediction = {static_cast<prediction_mode>(c.prediction), 0, c.decay_shift};
   s.memory_windows = c.memory_windows;
   s.cells = static_cast<std::size_t>(c.layers) * c.experts;
+  if (c.past_windows != nullptr)
+    s.past.assign(c.past_windows, c.past_windows + c.past_window_count * s.cells);
   s.payback = {c.token_ns, c.window == 0 ? c.interval : c.window, c.horizon};
   return s;
 }

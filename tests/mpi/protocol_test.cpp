@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
+#include <span>
 
 #include "tests/mpi/live_model.hpp"
 
@@ -204,6 +206,47 @@ TEST(protocol, reports_of_past_epochs_are_kept_newest_first) {
   }
   EXPECT_EQ(ballast_epoch_report(model.context(), 64, &e), BALLAST_ERROR_STATE);
   EXPECT_EQ(ballast_epoch_report(model.context(), -1, &e), BALLAST_ERROR_STATE);
+}
+
+std::vector<std::int64_t> past_windows(live_model& model, std::size_t cells) {
+  std::vector<std::int64_t> windows(cells * model.counters().past_windows);
+  for (std::size_t i = 0; i < windows.size(); i += cells) {
+    const auto index = static_cast<std::int32_t>((windows.size() - i) / cells - 1);
+    EXPECT_EQ(ballast_past_window(model.context(), index, windows.data() + i), BALLAST_OK)
+        << ballast_last_error();
+  }
+  return windows;
+}
+
+// The oracle of the second model has the same past: it would see plans made without.
+TEST(protocol, the_windows_of_one_context_are_the_past_of_the_next) {
+  live_options o = {.config = small_config(size_of(MPI_COMM_WORLD))};
+  o.config.memory_windows = 4;
+  const std::size_t cells = static_cast<std::size_t>(o.config.layers) * o.config.experts;
+  std::vector<std::int64_t> read(cells, -1);
+  std::vector<std::int64_t> kept;
+  {
+    live_model model(MPI_COMM_WORLD, o);
+    EXPECT_EQ(ballast_past_window(model.context(), 0, read.data()), BALLAST_ERROR_STATE);
+    for (int epoch = 0; epoch < 5; ++epoch) model.finish_epoch();
+    kept = past_windows(model, cells);
+    EXPECT_EQ(kept.size(), 3 * cells);
+    EXPECT_EQ(ballast_past_window(model.context(), 3, read.data()), BALLAST_ERROR_STATE);
+    EXPECT_EQ(ballast_past_window(model.context(), -1, read.data()), BALLAST_ERROR_STATE);
+    EXPECT_EQ(ballast_past_window(model.context(), 0, nullptr), BALLAST_ERROR_INVALID_ARGUMENT);
+    EXPECT_EQ(read, std::vector<std::int64_t>(cells, -1)) << "an output was written";
+    const auto newest = std::span(kept).last(cells);
+    EXPECT_EQ(std::reduce(newest.begin(), newest.end()), model.closed().back().window_tokens);
+  }
+  o.config.past_window_count = 3;
+  o.config.past_windows = kept.data();
+  live_model next(MPI_COMM_WORLD, o);
+  EXPECT_EQ(past_windows(next, cells), kept);
+  for (int epoch = 0; epoch < 4; ++epoch) next.finish_epoch();
+
+  o.config.memory_windows = 2;
+  live_model forgetful(MPI_COMM_WORLD, o);
+  EXPECT_EQ(past_windows(forgetful, cells), std::vector(kept.end() - cells, kept.end()));
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ AT(ballast_rank_place, gpu_bus_id, 100);
 AT(ballast_rank_place, gpu_model, 132);
 AT(ballast_rank_place, nic_name, 196);
 
-SIZE(ballast_config, 296);
+SIZE(ballast_config, 304);
 AT(ballast_config, struct_size, 0);
 AT(ballast_config, layers, 8);
 AT(ballast_config, experts, 12);
@@ -68,7 +68,8 @@ AT(ballast_config, horizon, 240);
 AT(ballast_config, max_moves_total, 248);
 AT(ballast_config, max_bytes_per_link, 256);
 AT(ballast_config, equal_shares, 288);
-AT(ballast_config, reserved_limits, 292);
+AT(ballast_config, past_window_count, 292);
+AT(ballast_config, past_windows, 296);
 
 SIZE(ballast_tensor, 24);
 AT(ballast_tensor, base, 0);
@@ -129,7 +130,7 @@ AT(ballast_epoch, seconds_saved_per_step, 328);
 AT(ballast_epoch, transfer_seconds, 336);
 AT(ballast_epoch, payback_steps, 344);
 
-SIZE(ballast_counters, 104);
+SIZE(ballast_counters, 112);
 AT(ballast_counters, struct_size, 0);
 AT(ballast_counters, steps, 8);
 AT(ballast_counters, epochs, 16);
@@ -144,6 +145,8 @@ AT(ballast_counters, slots_quarantined, 80);
 AT(ballast_counters, steps_since_commit, 88);
 AT(ballast_counters, balancing, 96);
 AT(ballast_counters, experts_damaged, 100);
+AT(ballast_counters, past_windows, 104);
+AT(ballast_counters, reserved, 108);
 
 SIZE(ballast_damage, 32);
 AT(ballast_damage, struct_size, 0);

@@ -27,6 +27,10 @@ ballast_config good_config() {
   return config;
 }
 
+// [2 windows][2 layers][6 experts]; a layer's sum is 2^62, and one load of the second is negative.
+constexpr std::int64_t past_loads[24] = {
+    0, 0, 0, 0, 0, 0, 0, 1, past_many - 2, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0, -1, 0, 0};
+
 using change = std::function<void(ballast_config&)>;
 
 std::string refusal(const change& make, int ranks = 4) {
@@ -92,6 +96,23 @@ TEST(settings, fields_out_of_range_are_named_with_their_value) {
       {[](auto& c) { c.device = -2; }, "device is -2, expected -1 to 1023"},
       {[](auto& c) { c.nccl_ctas = 0; }, "nccl_ctas is 0, expected 1 to 64"},
       {[](auto& c) { c.hash_ctas = 1025; }, "hash_ctas is 1025, expected 1 to 1024"},
+      {[](auto& c) { c.past_window_count = 257; }, "past_window_count is 257, expected 0 to 256"},
+      {[](auto& c) { c.past_window_count = 1; },
+       "past_window_count is 1 and past_windows is NULL, expected both or none"},
+      {[](auto& c) { c.past_windows = past_loads; },
+       "past_window_count is 0 and past_windows is given, expected both or none"},
+      {[](auto& c) {
+         c.past_windows = past_loads;
+         c.past_window_count = 2;
+       },
+       "past_windows: window 1, layer 1, expert 3 is -1, expected 0 to 2^62 and no more in a "
+       "layer's sum"},
+      {[](auto& c) {
+         c.past_windows = past_loads + 1;
+         c.past_window_count = 1;
+       },
+       "past_windows: window 0, layer 1, expert 5 is 7, expected 0 to 2^62 and no more in a "
+       "layer's sum"},
       {[](auto& c) { c.planner_threads = 0; }, "planner_threads is 0, expected 1 to 256"},
       {[](auto& c) { c.planner_threads = 257; }, "planner_threads is 257, expected 1 to 256"},
       {[](auto& c) { c.deadline_seconds = 0.05; },
@@ -292,6 +313,16 @@ TEST(settings, every_field_that_ranks_must_share_is_compared) {
       [](auto& c) { c.bytes_per_step = 3; },
       [](auto& c) { c.seed = 2; },
       [](auto& c) { c.equal_shares = 1; },
+      [](auto& c) {
+        c.past_windows = past_loads;
+        c.past_window_count = 1;
+      },
+      [](auto& c) {
+        c.past_windows = past_loads + 12;
+        c.past_window_count = 1;
+        c.layers = 1;
+      },
+      [](auto& c) { c.layers = 1; },
       [](auto& c) { c.deadline_seconds = 31; },
   };
   const auto values = [](const ballast_config& config) {
