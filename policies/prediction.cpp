@@ -24,14 +24,17 @@ constexpr int growth_max = 3;  // a deviation grows at most so much with its exp
 
 constexpr std::array<const char*, 4> names = {"auto", "sum", "decay", "robust"};
 
-/// Of the means over two spans: part / 16 of the first, the rest of the second.
+/// Of the means over two spans: part / 16 of the first, the rest of the second. Or the last window
+/// and trend / 16 of the last change once more.
 struct blend {
   int first_span = 1;
   int second_span = 1;
   int part = blend_one;
+  int trend = 0;
 };
 
-using square_sums = std::array<std::array<wide, span_count>, span_count>;
+// Of the errors of each span's mean, and last of the change before.
+using square_sums = std::array<std::array<wide, span_count + 1>, span_count + 1>;
 
 /// The series as parts of each layer's tokens, and sums over windows of them.
 class past {
@@ -70,10 +73,16 @@ class past {
            count;
   }
 
-  std::int64_t blended(int window, const blend& rule, std::size_t cell) const {
-    return (rule.part * mean(window, rule.first_span, cell) +
-            (blend_one - rule.part) * mean(window, rule.second_span, cell)) /
-           blend_one;
+  /// What it had more than in the window before.
+  std::int64_t change(int window, std::size_t cell) const {
+    return window > 0 ? at(window, cell) - at(window - 1, cell) : 0;
+  }
+
+  std::int64_t foretold(int window, const blend& rule, std::size_t cell) const {
+    const std::int64_t parts = rule.part * mean(window, rule.first_span, cell) +
+                               (blend_one - rule.part) * mean(window, rule.second_span, cell) +
+                               rule.trend * change(window, cell);
+    return std::max<std::int64_t>(parts, 0) / blend_one;
   }
 
   /// Memory of all there is.
@@ -117,7 +126,7 @@ class past {
   wide change(int window) const {
     wide sum = 0;
     for (std::size_t cell = 0; cell < cells_; ++cell) {
-      const std::int64_t by = at(window, cell) - at(window - 1, cell);
+      const std::int64_t by = change(window, cell);
       sum += static_cast<wide>(by) * by;
     }
     return sum;
@@ -133,22 +142,25 @@ class past {
   std::vector<std::int64_t> tokens_;  // [layers] of the newest window that was not idle
 };
 
-/// Adds the products of the errors that each two spans made in foretelling `window` + 1.
+/// Adds the products of the errors that each two spans made in foretelling `window` + 1, and those
+/// with the change that led to `window`.
 void add_errors(const past& series, int window, square_sums& sums) {
   const auto experts = static_cast<std::size_t>(series.experts());
-  std::array<std::array<std::int64_t, span_count>, span_count> products;
+  constexpr std::size_t count = span_count + 1;
+  std::array<std::array<std::int64_t, count>, count> products;
   for (std::size_t first = 0; first < series.cells(); first += experts) {
     products = {};
     for (std::size_t cell = first; cell < first + experts; ++cell) {
       const std::int64_t came = series.at(window + 1, cell);
-      std::array<std::int64_t, span_count> error;
+      std::array<std::int64_t, count> error;
       for (std::size_t a = 0; a < span_count; ++a)
         error[a] = came - series.mean(window, spans[a], cell);
-      for (std::size_t a = 0; a < span_count; ++a) {
+      error[span_count] = series.change(window, cell);
+      for (std::size_t a = 0; a < count; ++a) {
         for (std::size_t b = 0; b <= a; ++b) products[a][b] += error[a] * error[b];
       }
     }
-    for (std::size_t a = 0; a < span_count; ++a) {
+    for (std::size_t a = 0; a < count; ++a) {
       for (std::size_t b = 0; b <= a; ++b) sums[a][b] += products[a][b];
     }
   }
@@ -161,18 +173,25 @@ blend best_blend(const past& series, const std::vector<std::int32_t>& situations
   for (const std::int32_t window : situations) add_errors(series, window, sums);
   blend best;
   wide least = sums[0][0] * blend_one * blend_one;
+  const auto take = [&](wide error, const blend& rule) {
+    if (error >= least) return;
+    least = error;
+    best = rule;
+  };
   for (std::size_t a = 0; a < span_count; ++a) {
     for (std::size_t b = a + 1; b < span_count; ++b) {
       for (int part = blend_one - 1; part >= 0; --part) {
         const wide rest = blend_one - part;
-        const wide error =
-            part * part * sums[a][a] + 2 * part * rest * sums[b][a] + rest * rest * sums[b][b];
-        if (error < least) {
-          least = error;
-          best = {spans[a], spans[b], part};
-        }
+        take(part * part * sums[a][a] + 2 * part * rest * sums[b][a] + rest * rest * sums[b][b],
+             {spans[a], spans[b], part, 0});
       }
     }
+  }
+  const auto& with_change = sums[span_count];
+  for (int trend = 1; trend <= blend_one; ++trend) {
+    take(blend_one * blend_one * sums[0][0] - 2 * blend_one * trend * with_change[0] +
+             trend * trend * with_change[span_count],
+         {1, 1, blend_one, trend});
   }
   return best;
 }
@@ -183,11 +202,16 @@ std::int64_t to_tokens(std::int64_t parts, std::int64_t tokens) {
   return static_cast<std::int64_t>((scaled + (scaled < 0 ? -one : one) / 2) / one);
 }
 
-/// The forecast of a rule, and how it would have done after the `situations`, ascending.
+/// The forecast of a rule, and how it would have done after the `situations`, ascending. Where it
+/// counts on a trend, as many samples again say that the trend stops: a plan that is even in both
+/// cases costs little, and a trend is a guess.
 forecast apply(const past& series, const blend& rule, const std::vector<std::int32_t>& situations) {
   const std::size_t cells = series.cells();
   const auto experts = static_cast<std::size_t>(series.experts());
-  const std::size_t samples = std::min<std::size_t>(situations.size(), deviation_samples_max);
+  blend without_trend = rule;
+  without_trend.trend = 0;
+  const std::size_t samples =
+      std::min<std::size_t>(situations.size(), deviation_samples_max / (rule.trend > 0 ? 2 : 1));
   const auto tokens = [&](std::int64_t parts, std::size_t cell) {
     return to_tokens(parts, series.tokens(static_cast<int>(cell / experts)));
   };
@@ -195,17 +219,24 @@ forecast apply(const past& series, const blend& rule, const std::vector<std::int
   result.loads.resize(cells);
   result.deviations.resize(samples * cells);
   for (std::size_t cell = 0; cell < cells; ++cell) {
-    const std::int64_t now = series.blended(series.windows() - 1, rule, cell);
+    const std::int64_t now = series.foretold(series.windows() - 1, rule, cell);
     result.loads[cell] = tokens(now, cell);
     for (std::size_t sample = 0; sample < samples; ++sample) {
       const std::int32_t window = situations[situations.size() - 1 - sample];
-      const std::int64_t foretold = series.blended(window, rule, cell);
+      const std::int64_t foretold = series.foretold(window, rule, cell);
       std::int64_t off = series.at(window + 1, cell) - foretold;
       if (foretold > 0) {
         off = static_cast<std::int64_t>(static_cast<wide>(off) *
                                         std::min(now, growth_max * foretold) / foretold);
       }
       result.deviations[sample * cells + cell] = tokens(off, cell);
+    }
+  }
+  if (rule.trend == 0) return result;
+  for (std::size_t sample = 0; sample < samples; ++sample) {
+    for (std::size_t cell = 0; cell < cells; ++cell) {
+      const std::int64_t stays = series.foretold(series.windows() - 1, without_trend, cell);
+      result.deviations.push_back(tokens(stays, cell) - result.loads[cell]);
     }
   }
   return result;

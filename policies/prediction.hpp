@@ -37,8 +37,9 @@ struct forecast {
                                     ///< all windows (a power of two less where that is above 2^62)
   /// [samples, layers, experts], tokens: by how much windows that followed situations like the
   /// present one differed from the forecast that the same rule makes for them, newest first and in
-  /// proportion to today's load. At most deviation_samples_max of them; none where there is nothing
-  /// to compare, and for `sum` and `decay`.
+  /// proportion to today's load; then, if the forecast goes on with the last change, as many times
+  /// what it would be less without that. At most deviation_samples_max of them; none where there is
+  /// nothing to compare, and for `sum` and `decay`.
   std::vector<std::int64_t> deviations;
 };
 
@@ -48,9 +49,11 @@ inline constexpr int deviation_samples_max = 16;
 ///
 /// `automatic`: a transition from one window to the next whose squared change is above five times
 /// the median is a jump (the traffic has changed), and memory does not reach back over a jump. The
-/// forecast is the blend of two means over the last 1, 2, 4, ... 32 windows, in sixteenths, that
-/// has the least squared error over the past transitions of the same kind: those after none, one or
-/// more jumps in a row. The same transitions give the deviations.
+/// forecast is the blend of two means over the last 1, 2, 4, ... 32 windows, in sixteenths, or the
+/// last window and some sixteenths of the last change once more (traffic that takes two windows to
+/// change shows half of it first): whichever has the least squared error over the past transitions
+/// of the same kind, those after none, one or more jumps in a row. The same transitions give the
+/// deviations.
 forecast predict(const series_view& series, const prediction_settings& settings);
 
 }  // namespace ballast

@@ -52,6 +52,16 @@ longs shaken(testing::generator& random, const longs& from, int permille) {
   return result;
 }
 
+/// Each layer scaled to about 2^20 tokens.
+longs scaled(longs window) {
+  for (std::size_t first = 0; first < window.size(); first += experts) {
+    std::int64_t total = 0;
+    for (int i = 0; i < experts; ++i) total += window[first + i];
+    for (int i = 0; i < experts; ++i) window[first + i] = (window[first + i] << 20) / total;
+  }
+  return window;
+}
+
 void append(longs& series, const longs& window) {
   series.insert(series.end(), window.begin(), window.end());
 }
@@ -117,6 +127,29 @@ TEST(prediction, memory_does_not_reach_back_over_a_jump_and_calm_times_do_not_fe
     const std::int64_t load = next.loads[i % cells];
     EXPECT_LE(std::abs(next.deviations[i]), load / 3) << i;
   }
+}
+
+TEST(prediction, a_change_that_takes_two_windows_is_foretold_from_its_first_half) {
+  testing::generator random(12);
+  longs now = scaled(popularity(random));
+  longs series, other;
+  for (int change = 0; change < 3; ++change) {
+    for (int i = 0; i < 6; ++i) append(series, shaken(random, now, 50));
+    other = scaled(popularity(random));
+    longs half = now;
+    for (int cell = 0; cell < cells; ++cell) half[cell] = (now[cell] + other[cell]) / 2;
+    append(series, half);
+    if (change == 2) break;
+    now = other;
+  }
+  const forecast next = foretold(series);
+  const longs half(series.end() - cells, series.end());
+  EXPECT_LT(distance(next.loads, other), distance(half, other) / 10);
+  // Two such changes have been seen; as many samples say that this one stops half way.
+  ASSERT_EQ(next.deviations.size(), 4u * cells);
+  longs stopped = next.loads;
+  for (int cell = 0; cell < cells; ++cell) stopped[cell] += next.deviations[3 * cells + cell];
+  EXPECT_LT(distance(stopped, half), distance(half, other) / 100);
 }
 
 TEST(prediction, sum_decay_and_robust_are_what_they_say) {
