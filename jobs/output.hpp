@@ -13,6 +13,10 @@ nlohmann::ordered_json json_head(const std::string& command);
 /// old or the new whole. Throws job_error(system) naming the file.
 void write_file(const std::string& path, const std::string& text);
 
+/// For a job that writes only when it ends: throws now what write_file would throw then. Nothing for
+/// an empty path or "-".
+void require_writable(const std::string& path);
+
 /// Nothing for an empty destination, standard output for "-", a file otherwise.
 void write_json(const nlohmann::ordered_json& document, const std::string& destination);
 

@@ -13,6 +13,7 @@ namespace {
 
 constexpr int usage = 64;
 constexpr int bad_input = 65;
+constexpr int system_trouble = 71;
 constexpr int system_error = 71;
 
 // 2 steps, 1 layer, 8 experts.
@@ -144,6 +145,17 @@ TEST_F(cli_bad_input, files_that_cannot_be_read) {
   expect_replay_fails({"--topology", folder_.path("missing.xml")}, bad_input, {"missing.xml"});
   expect_plan_fails({"--topology", folder_.path("missing.xml"), "--slots-per-rank", "5"}, bad_input,
                     {"missing.xml"});
+}
+
+// Before a step is played, not after the last one.
+TEST_F(cli_bad_input, files_that_cannot_be_written) {
+  for (const char* option : {"--json", "--state"}) {
+    const std::string missing = folder_.path("no/such/folder/file");
+    expect_replay_fails({option, missing}, system_trouble, {missing, "cannot create"});
+    expect_replay_fails({option, folder_.path("")}, system_trouble, {"is a directory"});
+  }
+  expect_plan_fails({"--json", folder_.path("no/such/file"), "--slots-per-rank", "5"},
+                    system_trouble, {"no/such/file", "cannot create"});
 }
 
 TEST_F(cli_bad_input, a_file_that_one_rank_does_not_have) {
