@@ -1,4 +1,6 @@
+#include <algorithm>
 #include <bit>
+#include <cstdint>
 #include <cstring>
 
 #include "kernels/hash.hpp"
@@ -10,17 +12,35 @@ namespace ballast {
 static_assert(std::endian::native == std::endian::little,
               "the hash is defined on little-endian words");
 
+namespace {
+
+std::uint64_t term_of(const unsigned char* word, std::size_t bytes, std::uint64_t key) {
+  std::uint64_t padded = 0;
+  std::memcpy(&padded, word, bytes);
+  return hash_term(padded, key);
+}
+
+// Words before the first that begins a cache line: a vector that straddles two lines costs two
+// loads, which takes a third off the speed in a cache.
+std::size_t words_before_line(const unsigned char* data) {
+  const auto address = reinterpret_cast<std::uintptr_t>(data);
+  return address % 8 == 0 ? -address % 64 / 8 : 0;
+}
+
+}  // namespace
+
 std::uint64_t hash_sum_host(const void* data, std::size_t bytes, std::uint64_t seed,
                             std::uint64_t offset) {
   static const hash_sum_function sum_words = hash_sum_variants().front().sum;
   const auto* begin = static_cast<const unsigned char*>(data);
+  const std::uint64_t first = offset / 8;
   const std::size_t words = bytes / 8;
-  std::uint64_t sum = sum_words(begin, words, seed, offset / 8);
-  if (const std::size_t tail = bytes % 8; tail != 0) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, begin + words * 8, tail);
-    sum += hash_term(word, hash_key(seed, offset / 8 + words));
-  }
+  const std::size_t head = std::min(words, words_before_line(begin));
+  std::uint64_t sum = sum_words(begin + head * 8, words - head, seed, first + head);
+  for (std::size_t i = 0; i < head; ++i)
+    sum += term_of(begin + i * 8, 8, hash_key(seed, first + i));
+  if (const std::size_t tail = bytes % 8; tail != 0)
+    sum += term_of(begin + words * 8, tail, hash_key(seed, first + words));
   return sum;
 }
 
