@@ -15,7 +15,7 @@ constexpr std::int64_t unpaced = std::numeric_limits<std::int64_t>::max();
 host_exchange::host_exchange(MPI_Comm comm, const expert_memory& memory, int rows_per_rank,
                              exchange_settings settings)
     : memory_(memory),
-      transport_(comm, memory),
+      transport_(comm, memory, settings.is_on_node),
       rows_per_rank_(rows_per_rank),
       settings_(settings) {}
 

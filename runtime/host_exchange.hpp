@@ -17,6 +17,7 @@ namespace ballast {
 struct exchange_settings {
   std::int32_t verify = BALLAST_VERIFY_FULL;
   std::int64_t bytes_per_step = 0;  ///< 0: unpaced
+  std::vector<bool> is_on_node;     ///< [ranks], whose memory this rank shares
 };
 
 class host_exchange final : public exchange {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernels/hash.hpp"
 #include "kernels/hash_rule.hpp"
@@ -16,9 +17,11 @@ namespace {
 constexpr std::size_t piece_bytes_max = std::size_t{256} << 10;
 // Ahead of the receiver, so that it never waits for this rank to come back from a hash or a copy.
 constexpr std::size_t send_bytes_max = 8 * piece_bytes_max;
-// One is on its way while another is hashed. Not more: where the receiver copies (shared memory),
-// all that is posted may be copied before the first can be hashed.
+// From another node one is on its way while another is hashed. On this node it is the receiver that
+// copies, out of the sender's memory and as soon as it posts: a second piece would only come
+// between the first and its hash, and drive it out of the cache.
 constexpr std::size_t receive_bytes_max = 2 * piece_bytes_max;
+constexpr std::size_t receive_bytes_max_on_node = piece_bytes_max;
 
 }  // namespace
 
@@ -46,8 +49,8 @@ void piece_sequence::pop() {
   ++at_;
 }
 
-bool posted_pieces::fits(std::size_t bytes) const {
-  return count_ == 0 || (count_ < ring_.size() && bytes_ + bytes <= bytes_max_);
+bool posted_pieces::fits(std::size_t bytes, std::size_t bytes_max) const {
+  return count_ == 0 || (count_ < ring_.size() && bytes_ + bytes <= bytes_max);
 }
 
 MPI_Request& posted_pieces::push(const transfer_piece& piece) {
@@ -70,14 +73,14 @@ bool posted_pieces::pop_complete(transfer_piece& piece) {
   return true;
 }
 
-host_transport::host_transport(MPI_Comm comm, const expert_memory& memory)
+host_transport::host_transport(MPI_Comm comm, const expert_memory& memory,
+                               std::vector<bool> is_on_node)
     : comm_(comm),
       memory_(memory),
+      is_on_node_(std::move(is_on_node)),
       to_send_(memory),
       to_receive_(memory),
-      to_copy_(memory),
-      sends_(send_bytes_max),
-      receives_(receive_bytes_max) {}
+      to_copy_(memory) {}
 
 void host_transport::begin(std::span<transfer> round) {
   BALLAST_EXPECT(finished(), "a round began while another was under way");
@@ -109,7 +112,7 @@ std::int64_t host_transport::send(std::int64_t& send_budget) {
   }
   if (to_send_.empty() || send_budget <= 0) return 0;
   piece = to_send_.front();
-  if (!sends_.fits(piece.bytes)) return 0;
+  if (!sends_.fits(piece.bytes, send_bytes_max)) return 0;
   BALLAST_MPI(MPI_Isend(address(piece, piece.of->source), static_cast<int>(piece.bytes), MPI_BYTE,
                         piece.of->peer, tag_of_move(piece.of->move), comm_, &sends_.push(piece)));
   to_send_.pop();
@@ -134,7 +137,9 @@ std::int64_t host_transport::receive() {
 void host_transport::post_receives() {
   while (!to_receive_.empty()) {
     const transfer_piece piece = to_receive_.front();
-    if (!receives_.fits(piece.bytes)) return;
+    const std::size_t bytes_max =
+        is_on_node_[piece.of->peer] ? receive_bytes_max_on_node : receive_bytes_max;
+    if (!receives_.fits(piece.bytes, bytes_max)) return;
     BALLAST_MPI(MPI_Irecv(address(piece, piece.of->target), static_cast<int>(piece.bytes), MPI_BYTE,
                           piece.of->peer, tag_of_move(piece.of->move), comm_,
                           &receives_.push(piece)));

@@ -43,12 +43,12 @@ class piece_sequence {
   std::size_t offset_ = 0;
 };
 
-/// Pieces that MPI has, oldest first: up to some bytes, but one of any size.
+/// Pieces that MPI has, oldest first.
 class posted_pieces {
  public:
-  explicit posted_pieces(std::size_t bytes_max) : bytes_max_(bytes_max) {}
   bool empty() const { return count_ == 0; }
-  bool fits(std::size_t bytes) const;
+  /// Whether all would hold `bytes_max` at most with `bytes` more. One of any size fits.
+  bool fits(std::size_t bytes, std::size_t bytes_max) const;
   /// The request to post the piece with.
   MPI_Request& push(const transfer_piece& piece);
   /// Takes the oldest piece if it is complete.
@@ -59,7 +59,6 @@ class posted_pieces {
     MPI_Request request = MPI_REQUEST_NULL;
     transfer_piece piece;
   };
-  std::size_t bytes_max_;
   std::array<posted, 16> ring_;
   std::size_t first_ = 0;
   std::size_t count_ = 0;
@@ -68,8 +67,9 @@ class posted_pieces {
 
 class host_transport {
  public:
-  /// References are kept; `comm` carries nothing but weights.
-  host_transport(MPI_Comm comm, const expert_memory& memory);
+  /// References are kept; `comm` carries nothing but weights. `is_on_node`: [ranks], whose memory
+  /// this rank shares.
+  host_transport(MPI_Comm comm, const expert_memory& memory, std::vector<bool> is_on_node);
 
   /// Begins a round; the one before has finished. Both ends list the transfers between them in the
   /// same order. `round` must stay until finished; its hashes are written.
@@ -95,6 +95,7 @@ class host_transport {
 
   MPI_Comm comm_;
   const expert_memory& memory_;
+  std::vector<bool> is_on_node_;
   piece_sequence to_send_;
   piece_sequence to_receive_;
   piece_sequence to_copy_;

@@ -67,6 +67,13 @@ class ring {
     return all;
   }
 
+  // So that of two neighbours one receives in each way.
+  std::vector<bool> is_on_node() const {
+    std::vector<bool> all;
+    for (int r = 0; r < ranks; ++r) all.push_back(r % 2 == 0);
+    return all;
+  }
+
   std::int64_t wrong_bytes(const transfer& t) const {
     const int of_rank = t.kind == operation_kind::copy ? rank : t.peer;
     const int row = t.kind == operation_kind::copy ? t.source.row : t.target.row - rows / 2;
@@ -106,7 +113,7 @@ void run(host_transport& transport, std::int64_t bytes_per_call) {
 
 TEST(host_transport, what_arrives_is_what_was_sent_and_its_hash_is_the_row_s) {
   ring scene;
-  host_transport transport(MPI_COMM_WORLD, scene.memory);
+  host_transport transport(MPI_COMM_WORLD, scene.memory, scene.is_on_node());
   std::vector<transfer> round = scene.round(true);
   for (int again = 0; again < 3; ++again) {
     transport.begin(round);
@@ -123,7 +130,7 @@ TEST(host_transport, what_arrives_is_what_was_sent_and_its_hash_is_the_row_s) {
 
 TEST(host_transport, hashes_that_are_not_wanted_are_not_made) {
   ring scene;
-  host_transport transport(MPI_COMM_WORLD, scene.memory);
+  host_transport transport(MPI_COMM_WORLD, scene.memory, scene.is_on_node());
   std::vector<transfer> round = scene.round(false);
   transport.begin(round);
   run(transport, no_limit);
@@ -138,7 +145,7 @@ TEST(host_transport, hashes_that_are_not_wanted_are_not_made) {
 
 TEST(host_transport, a_call_stops_soon_after_the_bytes_it_was_given) {
   ring scene;
-  host_transport transport(MPI_COMM_WORLD, scene.memory);
+  host_transport transport(MPI_COMM_WORLD, scene.memory, scene.is_on_node());
   std::vector<transfer> round = scene.round(true);
   std::int64_t expected = 0;
   for (const transfer& t : round) expected += scene.memory.expert_bytes(t.layer);
@@ -158,7 +165,7 @@ TEST(host_transport, a_call_stops_soon_after_the_bytes_it_was_given) {
 
 TEST(host_transport, nothing_is_sent_without_a_budget_and_one_piece_more_than_it_at_most) {
   ring scene;
-  host_transport transport(MPI_COMM_WORLD, scene.memory);
+  host_transport transport(MPI_COMM_WORLD, scene.memory, scene.is_on_node());
   std::vector<transfer> round = scene.round(true);
   std::int64_t to_send = 0;
   for (const transfer& t : round) {
@@ -184,7 +191,7 @@ TEST(host_transport, nothing_is_sent_without_a_budget_and_one_piece_more_than_it
 TEST(host_transport, a_corrupted_arrival_changes_one_hash) {
   ring scene;
   if (scene.ranks == 1) GTEST_SKIP() << "nothing arrives from another rank";
-  host_transport transport(MPI_COMM_WORLD, scene.memory);
+  host_transport transport(MPI_COMM_WORLD, scene.memory, scene.is_on_node());
   std::vector<transfer> round = scene.round(true);
   transport.begin(round);
   run(transport, no_limit);
