@@ -91,9 +91,8 @@ void measure(const mpi_session& mpi, const exchange_bench_options& options,
   config.receives_per_batch = options.receives_per_batch;
   config.consensus_lag = options.lag;
   config.bytes_per_step = options.bytes_per_step;
-  moving_model model(mpi, shape, config);
-  bare_ring ring(mpi, static_cast<std::size_t>(shape.layers) * model.rows_per_rank(),
-                 shape.tensor_bytes);
+  moving_model model(mpi, shape, config, 2);
+  bare_ring ring(mpi, model.rows_between(), shape.tensor_bytes);
 
   samples gb_per_s;
   samples ring_gb_per_s;
@@ -166,7 +165,8 @@ exit_code run_exchange_bench(const mpi_session& mpi, const exchange_bench_option
       "GB/s",
       "bytes received per rank / exchange time of the slowest rank, both directions at once");
   table.parameter("ring",
-                  "the same messages by MPI_Isend and MPI_Irecv, one at a time, after each epoch");
+                  "the same messages by MPI_Isend and MPI_Irecv, one at a time, after each epoch, "
+                  "between rows that lie between the model's");
   table.parameter("of ring, of max",
                   "median of the ring's median; max of its max, which other work on the machine "
                   "disturbs least");

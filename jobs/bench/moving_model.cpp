@@ -10,12 +10,13 @@ namespace {
 // steps.
 constexpr std::int64_t interval = 1 << 18;
 
-replay_weights allocate(const mpi_session& mpi, const replay_shape& shape) {
+spread_rows allocate(const mpi_session& mpi, const replay_shape& shape, int apart) {
   std::optional<replay_weights> weights;
   together(mpi, [&] {
-    weights.emplace(shape.layers, shape.rows_per_rank, shape.tensor_bytes, weight_content::bytes);
+    weights.emplace(shape.layers, shape.rows_per_rank * apart, shape.tensor_bytes,
+                    weight_content::bytes);
   });
-  return std::move(*weights);
+  return {std::move(*weights), apart};
 }
 
 }  // namespace
@@ -53,14 +54,38 @@ std::vector<std::int64_t> loads_of_window(std::int32_t experts, int window) {
   return loads;
 }
 
+std::vector<ballast_tensor> spread_rows::tensors(int layer) {
+  std::vector<ballast_tensor> all = weights_.tensors(layer);
+  for (ballast_tensor& t : all) t.row_stride *= apart_;
+  return all;
+}
+
+std::vector<std::byte*> spread_rows::behind(int layer, int row) {
+  std::vector<std::byte*> all;
+  for (const ballast_tensor& t : weights_.tensors(layer))
+    all.push_back(static_cast<std::byte*>(t.base) + (row * apart_ + 1) * t.row_stride);
+  return all;
+}
+
 moving_model::moving_model(const mpi_session& mpi, const moving_model_shape& shape,
-                           ballast_config config)
-    : mpi_(mpi), shape_(to_replay_shape(shape, mpi.size())), weights_(allocate(mpi, shape_)) {
+                           ballast_config config, int apart)
+    : mpi_(mpi),
+      shape_(to_replay_shape(shape, mpi.size())),
+      weights_(allocate(mpi, shape_, apart)) {
   set_moving(config, shape_, interval);
   ballast_context* context = nullptr;
   check(ballast_create(&config, mpi.comm(), &context));
   context_.reset(context);
   load_and_start(mpi, context, shape_, weights_);
+}
+
+std::vector<std::vector<std::byte*>> moving_model::rows_between() {
+  std::vector<std::vector<std::byte*>> all;
+  for (std::int32_t layer = 0; layer < shape_.layers; ++layer) {
+    for (std::int32_t row = 0; row < shape_.rows_per_rank; ++row)
+      all.push_back(weights_.behind(layer, row));
+  }
+  return all;
 }
 
 void moving_model::record_other_half() {
