@@ -203,15 +203,15 @@ std::int64_t to_tokens(std::int64_t parts, std::int64_t tokens) {
 }
 
 /// The forecast of a rule, and how it would have done after the `situations`, ascending. Where it
-/// counts on a trend, as many samples again say that the trend stops: a plan that is even in both
-/// cases costs little, and a trend is a guess.
+/// counts on a trend, one more sample says that the trend stops: a plan that is even in both cases
+/// costs little, and a trend is a guess.
 forecast apply(const past& series, const blend& rule, const std::vector<std::int32_t>& situations) {
   const std::size_t cells = series.cells();
   const auto experts = static_cast<std::size_t>(series.experts());
   blend without_trend = rule;
   without_trend.trend = 0;
   const std::size_t samples =
-      std::min<std::size_t>(situations.size(), deviation_samples_max / (rule.trend > 0 ? 2 : 1));
+      std::min<std::size_t>(situations.size(), deviation_samples_max - (rule.trend > 0 ? 1 : 0));
   const auto tokens = [&](std::int64_t parts, std::size_t cell) {
     return to_tokens(parts, series.tokens(static_cast<int>(cell / experts)));
   };
@@ -233,11 +233,9 @@ forecast apply(const past& series, const blend& rule, const std::vector<std::int
     }
   }
   if (rule.trend == 0) return result;
-  for (std::size_t sample = 0; sample < samples; ++sample) {
-    for (std::size_t cell = 0; cell < cells; ++cell) {
-      const std::int64_t stays = series.foretold(series.windows() - 1, without_trend, cell);
-      result.deviations.push_back(tokens(stays, cell) - result.loads[cell]);
-    }
+  for (std::size_t cell = 0; cell < cells; ++cell) {
+    const std::int64_t stays = series.foretold(series.windows() - 1, without_trend, cell);
+    result.deviations.push_back(tokens(stays, cell) - result.loads[cell]);
   }
   return result;
 }
