@@ -13,6 +13,8 @@ constexpr int steps_max = 200;
 // What a move has to gain: the square of a 64th of the mean load, in units of score. It keeps
 // moves from following noise.
 constexpr std::int64_t price = std::int64_t{1} << 16;
+// Ranks that stay below the highest risk by so much are left alone: one part in so many.
+constexpr std::int64_t depth_parts = 5;
 constexpr int free_value = 4;  // changes that bring nothing new are worth that much more
 
 }  // namespace
@@ -34,11 +36,17 @@ void hedge_search::improve(hedge_state& state, std::span<const std::int32_t> ori
     ++occupied_[layout.rank_of(slot)];
     moves_ += was_on(layout.rank_of(slot), state.expert(slot)) ? 0 : 1;
   }
+  stuck_.assign(occupied_.size(), 0);
   state.split_all();
   for (int step = 0; step < steps_max; ++step) {
     rank_by_risk(state);
+    choose_tops(state);
+    if (tops_.empty()) break;
     const candidate best = best_change(state);
-    if (best.from < 0) break;
+    if (best.from < 0) {
+      for (const std::size_t top : tops_) stuck_[order_[top]] = 1;
+      continue;
+    }
     const int there = arrivals(state, state.expert(best.from), best.to);
     const int back = best.swaps ? arrivals(state, state.expert(best.to), best.from) : 0;
     const bool fills = state.expert(best.to) == no_expert;
@@ -50,6 +58,8 @@ void hedge_search::improve(hedge_state& state, std::span<const std::int32_t> ori
       continue;
     }
     moves_ += there + back;
+    stuck_[layout.rank_of(best.from)] = 0;
+    stuck_[layout.rank_of(best.to)] = 0;
     occupied_[layout.rank_of(best.to)] += fills ? 1 : 0;
     state.split_all();
   }
@@ -86,11 +96,27 @@ int hedge_search::arrivals(const hedge_state& state, std::int32_t expert, std::i
   return (was_on(rank, expert) ? 0 : 1) - (leaving == no_expert || was_on(rank, leaving) ? 0 : 1);
 }
 
+/// The ranks of most risk, as places in order_: not those for which nothing was found, since one
+/// whose load is that of a single expert can stay as it is while others still come down; and only
+/// those that stand out.
+void hedge_search::choose_tops(hedge_state& state) {
+  const std::int64_t highest = risks_[order_.front()];
+  state.set_base(highest - highest / depth_parts);
+  hedge_state::score_type sum = 0;
+  for (const std::int64_t risk : risks_) sum += state.score_at(risk);
+  const auto ranks = static_cast<hedge_state::score_type>(risks_.size());
+  tops_.clear();
+  for (std::size_t i = 0; i < order_.size() && tops_.size() < top_ranks; ++i) {
+    if (i >= top_ranks && state.score_at(risks_[order_[i]]) * ranks < 2 * sum) break;
+    if (!stuck_[order_[i]]) tops_.push_back(i);
+  }
+}
+
 hedge_search::candidate hedge_search::best_change(hedge_state& state) {
   const slot_layout& layout = state.layout();
   candidate best;
   const std::size_t ranks = order_.size();
-  for (std::size_t top = 0; top < std::min(top_ranks, ranks); ++top) {
+  for (const std::size_t top : tops_) {
     const int home = order_[top];
     for (std::int32_t from = layout.first(home); from < layout.first(home + 1); ++from) {
       const std::int32_t expert = state.expert(from);
@@ -150,10 +176,10 @@ bool hedge_search::may_win(const hedge_state& state, std::int32_t from, std::int
   const int home = state.layout().rank_of(from);
   const int rank = state.layout().rank_of(to);
   const std::int64_t goes = state.weight(state.expert(from)) - state.weight(state.expert(to));
-  const hedge_state::score_type most =
-      hedge_state::score_at(risks_[home]) + hedge_state::score_at(risks_[rank]) -
-      hedge_state::score_at(state.load(home) - goes) -
-      hedge_state::score_at(state.load(rank) + goes) - price * std::max(more, 0);
+  const hedge_state::score_type most = state.score_at(risks_[home]) + state.score_at(risks_[rank]) -
+                                       state.score_at(state.load(home) - goes) -
+                                       state.score_at(state.load(rank) + goes) -
+                                       price * std::max(more, 0);
   return most > 0 && worth(most, more) > best.value;
 }
 

@@ -44,6 +44,7 @@ class hedge_search {
     return (held_before_[expert * words_ + rank / 64] >> (rank % 64) & 1) != 0;
   }
   int arrivals(const hedge_state& state, std::int32_t expert, std::int32_t slot) const;
+  void choose_tops(hedge_state& state);
   candidate best_change(hedge_state& state);
   void consider(hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
                 candidate& best);
@@ -60,6 +61,8 @@ class hedge_search {
   std::vector<std::int32_t> occupied_;      // [ranks]
   std::vector<std::int32_t> order_;         // [ranks] highest risk first
   std::vector<std::int64_t> risks_;
+  std::vector<std::uint8_t> stuck_;   // [ranks] nothing helps it, as far as is known
+  std::vector<std::size_t> tops_;     // places in order_
   std::vector<std::uint8_t> closed_;  // [ranks] can receive nothing more
 };
 

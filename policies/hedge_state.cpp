@@ -180,8 +180,9 @@ std::int64_t hedge_state::risk_at(int rank, std::int64_t variance) const {
              : clamped(static_cast<wide>(level) * slowness_[rank] >> share_bits, level_max);
 }
 
-hedge_state::score_type hedge_state::score_at(std::int64_t risk) {
-  const std::int64_t excess = std::clamp<std::int64_t>((risk - unit) >> score_shift, 0, excess_max);
+hedge_state::score_type hedge_state::score_at(std::int64_t risk) const {
+  const std::int64_t excess =
+      std::clamp<std::int64_t>((risk - base_) >> score_shift, 0, excess_max);
   return static_cast<score_type>(excess * excess);
 }
 

@@ -55,10 +55,13 @@ class hedge_state {
   std::int64_t risk(int rank) const;
   std::int64_t load(int rank) const { return load_[rank] >> 16; }
   std::int64_t weight(std::int32_t expert) const { return weight_[expert]; }
-  /// The square of its excess over the mean load, in units of 2^-28 mean loads squared.
+  /// The square of its excess over the base, in units of 2^-28 mean loads squared.
   score_type score(int rank) const { return score_at(risk(rank)); }
   /// What it would be at this risk (without speeds).
-  static score_type score_at(std::int64_t risk);
+  score_type score_at(std::int64_t risk) const;
+
+  /// What scores are measured from; not below the mean load.
+  void set_base(std::int64_t level) { base_ = std::max(level, std::int64_t{1} << unit_bits); }
   /// The highest load plus z standard deviations of any rank, in 1/65536 token.
   scaled_load highest() const;
 
@@ -108,6 +111,7 @@ class hedge_state {
 
   const slot_layout* layout_ = nullptr;
   int hosts_ = 1;
+  std::int64_t base_ = std::int64_t{1} << unit_bits;  // of scores
   int samples_ = 0;
   scaled_load total_ = 0;           // tokens
   std::int64_t z_ = 0;              // in 1/1024
