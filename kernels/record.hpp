@@ -28,7 +28,7 @@ constexpr std::size_t record_scratch_size(std::int32_t experts) {
 /// Adds the number of times each id occurs to counts[experts]. An id of -1 is padding; other ids
 /// outside [0, experts) are left out and their number is returned. `scratch`: record_scratch_size
 /// values, zero on entry and on return. Reads 4 or 8 bytes per id once, and stores
-/// once per id, which bounds it at about an id a cycle.
+/// once per id: about an id a cycle where the ids are in a cache, the memory's speed where not.
 std::int64_t record_host(const id_matrix& ids, std::span<std::int64_t> counts,
                          std::span<std::uint32_t> scratch);
 
