@@ -2,7 +2,7 @@
 
 #include "policies/schedule.hpp"
 
-#include <vector>
+#include <algorithm>
 
 #include "policies/schedule_composer.hpp"
 
@@ -25,17 +25,29 @@ schedule make_schedule(const schedule_request& request) {
 }
 
 void live_shares(std::span<const std::int32_t> live, std::span<const std::int32_t> target,
-                 std::span<const std::int32_t> target_shares, int experts,
+                 std::span<const std::int32_t> target_shares,
+                 std::span<const std::int32_t> replicas, std::span<std::int32_t> scratch,
                  std::span<std::int32_t> shares) {
-  std::vector<std::uint8_t> arrived(experts, 1);
+  // Of each expert: how many of its replicas have had their equal share so far, or that all
+  // replicas are where the target has them.
+  constexpr std::int32_t at_home = -1;
+  std::ranges::fill(scratch, at_home);
   for (std::size_t slot = 0; slot < live.size(); ++slot) {
     if (live[slot] == target[slot]) continue;
-    if (live[slot] != no_expert) arrived[live[slot]] = 0;
-    if (target[slot] != no_expert) arrived[target[slot]] = 0;
+    if (live[slot] != no_expert) scratch[live[slot]] = 0;
+    if (target[slot] != no_expert) scratch[target[slot]] = 0;
   }
-  set_equal_shares(live, experts, shares);
-  for (std::size_t slot = 0; slot < live.size(); ++slot)
-    if (live[slot] != no_expert && arrived[live[slot]]) shares[slot] = target_shares[slot];
+  for (std::size_t slot = 0; slot < live.size(); ++slot) {
+    const std::int32_t expert = live[slot];
+    if (expert == no_expert) {
+      shares[slot] = 0;
+    } else if (scratch[expert] == at_home) {
+      shares[slot] = target_shares[slot];
+    } else {
+      const std::int32_t extra = scratch[expert]++ < share_one % replicas[expert] ? 1 : 0;
+      shares[slot] = share_one / replicas[expert] + extra;
+    }
+  }
 }
 
 }  // namespace ballast

@@ -124,10 +124,12 @@ struct schedule_request {
 schedule make_schedule(const schedule_request& request);
 
 /// The shares that serve while a layer is between two placements: an expert whose live replicas are
-/// those of the target has the target's shares, any other is split equally. `live` and `shares` are
-/// [slots].
+/// those of the target has the target's shares, any other is split equally, what does not divide
+/// going to the lowest slots. `live` and `shares` are [slots]. `replicas`: [experts] in how many
+/// slots of `live` each is; `scratch`: [experts], of any content. Allocates nothing.
 void live_shares(std::span<const std::int32_t> live, std::span<const std::int32_t> target,
-                 std::span<const std::int32_t> target_shares, int experts,
+                 std::span<const std::int32_t> target_shares,
+                 std::span<const std::int32_t> replicas, std::span<std::int32_t> scratch,
                  std::span<std::int32_t> shares);
 
 }  // namespace ballast

@@ -33,6 +33,7 @@ balancer::balancer(const balancer_parts& parts)
   planner_job& job = parts.planning.job();
   job.loads.resize(parts.config.cells());
   job.current = parts.live.current();
+  job.distrusted.reserve(retries_max);
   listening_ = counters_.balancing != 0 && parts.weights.listens_at(0);
 }
 

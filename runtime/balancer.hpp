@@ -26,6 +26,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "runtime/backend.hpp"
 #include "runtime/event_ring.hpp"
@@ -56,7 +57,8 @@ class balancer {
   explicit balancer(const balancer_parts& parts);
 
   /// Collective; see ballast_step. What it throws, every later call throws again: DEADLINE when
-  /// ranks are silent, SYSTEM when a GPU or NCCL has failed.
+  /// ranks are silent, SYSTEM when a GPU or NCCL has failed. Allocates nothing while nothing goes
+  /// wrong.
   void step(ballast_step_result* result);
 
   std::int64_t step_number() const { return step_; }
@@ -106,11 +108,13 @@ class balancer {
   void quarantine(const slot_ref& slot, int expert);
   std::string note_damage();
   void forget_damage(int committed_batch);
-  void close(int outcome, const std::string& reason);
+  void close(int outcome, std::string_view reason);
   void mark(int layer);
   void refresh_marked(bool committed);
   bool drill_now(drill_kind kind) const;
   [[noreturn]] void fall_silent();
+
+  static constexpr int retries_max = 2;  // of an epoch
 
   balancer_parts parts_;
   expert_memory& memory_;

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "runtime/balancer.hpp"
 #include "runtime/error.hpp"
@@ -11,7 +10,6 @@
 namespace ballast {
 namespace {
 
-constexpr int retries_max = 2;
 constexpr int divergences_max = 2;
 
 }  // namespace
@@ -265,12 +263,12 @@ void balancer::begin_reschedule() {
   enter(BALLAST_PHASE_PLAN);
 }
 
-void balancer::close(int outcome, const std::string& reason) {
+void balancer::close(int outcome, std::string_view reason) {
   if (phase_ == BALLAST_PHASE_EXCHANGE || epoch_.batches > 0)
     epoch_.exchange_seconds = seconds_since(exchange_start_);
   epoch_.bytes_received = transfer_.bytes_received() - bytes_received_before_;
   epoch_.outcome = outcome;
-  std::strncpy(epoch_.reason, reason.c_str(), sizeof(epoch_.reason) - 1);
+  reason.copy(epoch_.reason, sizeof(epoch_.reason) - 1);
   if (outcome == BALLAST_OUTCOME_COMMITTED) last_commit_step_ = step_;
   counters_.epochs_committed += outcome == BALLAST_OUTCOME_COMMITTED;
   counters_.epochs_dropped += outcome == BALLAST_OUTCOME_DROPPED;

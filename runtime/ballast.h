@@ -451,11 +451,11 @@ typedef struct ballast_step_result {
 
 /* Collective; every rank calls it once per forward pass, after the pass. Folds the pass's counts
  * into the window and drives the epoch in flight. Does not block, except on a rank that is more
- * than consensus_lag steps behind, and then up to the deadline. Allocates nothing. `result` may be
- * NULL. Returns OK also when an epoch was dropped (see the epoch's report). DEADLINE: ranks silent
- * for deadline_seconds; they are named on every rank that still answers, and every later call
- * returns the same. CONFIG_MISMATCH: ranks call with different step numbers. MPI. SYSTEM: a
- * GPU or NCCL has failed. After any error every later call returns the same. */
+ * than consensus_lag steps behind, and then up to the deadline. Allocates nothing while nothing
+ * goes wrong. `result` may be NULL. Returns OK also when an epoch was dropped (see the epoch's
+ * report). DEADLINE: ranks silent for deadline_seconds; they are named on every rank that still
+ * answers. CONFIG_MISMATCH: ranks call with different step numbers. MPI. SYSTEM: a GPU or
+ * NCCL has failed. After any error every later call returns the same. */
 BALLAST_API ballast_status ballast_step(ballast_context* context, ballast_step_result* result);
 
 /* Local. From the next step on no epoch is triggered; one in flight is dropped (BALLAST_DROP) or

@@ -22,7 +22,8 @@ host_backend::host_backend(const settings& config, const live_placement& live, M
 
 void host_backend::connect(const cluster_map& cluster) {
   for (const rank_place& place : cluster.ranks) node_of_rank_.push_back(place.node);
-  exchange_settings wanted = {config_.config.verify, config_.config.bytes_per_step, {}};
+  exchange_settings wanted = {
+      config_.config.verify, config_.config.receives_per_batch, config_.config.bytes_per_step, {}};
   for (const std::int32_t node : node_of_rank_)
     wanted.is_on_node.push_back(node == node_of_rank_[rank_]);
   exchange_.emplace(weight_comm_, memory_, config_.rows_per_rank(), wanted);

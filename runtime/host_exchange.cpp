@@ -17,7 +17,10 @@ host_exchange::host_exchange(MPI_Comm comm, const expert_memory& memory, int row
     : memory_(memory),
       transport_(comm, memory, settings.is_on_node),
       rows_per_rank_(rows_per_rank),
-      settings_(settings) {}
+      settings_(settings) {
+  // A rank receives or copies no more in a batch, and in a round sends to one such rank.
+  round_.reserve(2 * static_cast<std::size_t>(settings.receives_per_batch));
+}
 
 void host_exchange::begin(const schedule& schedule, const rank_operations& operations) {
   BALLAST_EXPECT(finished(), "an exchange began while another was under way");

@@ -16,8 +16,9 @@ namespace ballast {
 
 struct exchange_settings {
   std::int32_t verify = BALLAST_VERIFY_FULL;
-  std::int64_t bytes_per_step = 0;  ///< 0: unpaced
-  std::vector<bool> is_on_node;     ///< [ranks], whose memory this rank shares
+  std::int32_t receives_per_batch = 1;  ///< by one rank
+  std::int64_t bytes_per_step = 0;      ///< 0: unpaced
+  std::vector<bool> is_on_node;         ///< [ranks], whose memory this rank shares
 };
 
 class host_exchange final : public exchange {
@@ -66,7 +67,7 @@ class host_exchange final : public exchange {
   const rank_operations* operations_ = nullptr;
   std::array<active_batch, 2> active_;
   int active_count_ = 0;
-  std::vector<transfer> round_;
+  std::vector<transfer> round_;  // does not grow
   std::int64_t send_budget_ = 0;
   int arrived_ = 0;
   int bad_move_ = -1;

@@ -26,15 +26,18 @@ constexpr std::size_t receive_bytes_max_on_node = piece_bytes_max;
 }  // namespace
 
 void piece_sequence::begin(std::span<transfer> round, operation_kind kind) {
-  transfers_.clear();
+  round_ = round;
+  kind_ = kind;
   at_ = 0;
-  for (transfer& t : round) {
-    if (t.kind == kind) transfers_.push_back(&t);
-  }
+  skip_other_kinds();
+}
+
+void piece_sequence::skip_other_kinds() {
+  while (at_ < round_.size() && round_[at_].kind != kind_) ++at_;
 }
 
 transfer_piece piece_sequence::front() const {
-  transfer* of = transfers_[at_];
+  transfer* of = &round_[at_];
   const std::size_t left = memory_.tensor_bytes(of->layer, tensor_) - offset_;
   return {of, tensor_, offset_, std::min(left, piece_bytes_max)};
 }
@@ -47,6 +50,7 @@ void piece_sequence::pop() {
   if (++tensor_ < memory_.tensor_count(piece.of->layer)) return;
   tensor_ = 0;
   ++at_;
+  skip_other_kinds();
 }
 
 bool posted_pieces::fits(std::size_t bytes, std::size_t bytes_max) const {

@@ -31,13 +31,16 @@ class piece_sequence {
  public:
   explicit piece_sequence(const expert_memory& memory) : memory_(memory) {}
   void begin(std::span<transfer> round, operation_kind kind);
-  bool empty() const { return at_ == transfers_.size(); }
+  bool empty() const { return at_ == round_.size(); }
   transfer_piece front() const;
   void pop();
 
  private:
+  void skip_other_kinds();
+
   const expert_memory& memory_;
-  std::vector<transfer*> transfers_;
+  std::span<transfer> round_;
+  operation_kind kind_ = operation_kind::copy;
   std::size_t at_ = 0;
   int tensor_ = 0;
   std::size_t offset_ = 0;

@@ -12,6 +12,7 @@ live_placement::live_placement(placement initial) : current_(std::move(initial))
   replica_first_.resize(layers * (current_.experts() + 1));
   replica_slot_.resize(layers * current_.slots());
   replica_share_end_.resize(layers * current_.slots());
+  scratch_.resize(current_.experts());
   const placement target = current_;
   for (int layer = 0; layer < current_.layers(); ++layer) {
     for (const std::int32_t expert : current_.experts_of(layer)) {
@@ -34,15 +35,16 @@ void live_placement::set_expert(int layer, int slot, int expert) {
 void live_placement::refresh(int layer, const placement& target, bool committed) {
   const std::span<const std::int32_t> held = current_.experts_of(layer);
   const std::span<std::int32_t> shares = current_.shares_of(layer);
-  live_shares(held, target.experts_of(layer), target.shares_of(layer), current_.experts(), shares);
+  const std::span<const std::int32_t> counts =
+      std::span(replica_count_)
+          .subspan(static_cast<std::size_t>(layer) * current_.experts(), current_.experts());
+  live_shares(held, target.experts_of(layer), target.shares_of(layer), counts, scratch_, shares);
 
   std::int32_t* first =
       replica_first_.data() + static_cast<std::size_t>(layer) * (current_.experts() + 1);
   std::int32_t* slot_of = replica_slot_.data() + static_cast<std::size_t>(layer) * current_.slots();
   std::int32_t* share_end =
       replica_share_end_.data() + static_cast<std::size_t>(layer) * current_.slots();
-  const std::int32_t* counts =
-      replica_count_.data() + static_cast<std::size_t>(layer) * current_.experts();
   first[0] = 0;
   for (int e = 0; e < current_.experts(); ++e) first[e + 1] = first[e] + counts[e];
   // Counting sort by expert: fill each expert's range from its front, then step the fronts back.

@@ -31,7 +31,7 @@ class live_placement {
   int experts_lost() const { return experts_lost_; }
 
   /// Recomputes shares and tables of a layer on its way to `target` (the placement itself if there
-  /// is none) and counts a commit if `committed`.
+  /// is none) and counts a commit if `committed`. Allocates nothing.
   void refresh(int layer, const placement& target, bool committed);
 
   route_tables tables(int layer) const;
@@ -44,6 +44,7 @@ class live_placement {
   std::vector<std::int32_t> replica_first_;      // [layers, experts + 1]
   std::vector<std::int32_t> replica_slot_;       // [layers, slots]
   std::vector<std::int32_t> replica_share_end_;  // [layers, slots]
+  std::vector<std::int32_t> scratch_;            // [experts]
 };
 
 }  // namespace ballast

@@ -300,10 +300,11 @@ TEST(live_shares, an_expert_at_home_has_its_target_shares_and_others_split_equal
                                                    share_one - 5, share_one,       0};
   const std::vector<std::int32_t> live = {0, 0, 1, 2, 2, no_expert};
   std::vector<std::int32_t> shares(6, -1);
-  live_shares(live, target, target_shares, 3, shares);
+  std::vector<std::int32_t> scratch(3, 7);
+  live_shares(live, target, target_shares, std::vector<std::int32_t>{2, 1, 2}, scratch, shares);
   EXPECT_EQ(shares, (std::vector<std::int32_t>{100, share_one - 100, share_one, share_one / 2,
                                                share_one / 2, 0}));
-  live_shares(target, target, target_shares, 3, shares);
+  live_shares(target, target, target_shares, std::vector<std::int32_t>{2, 2, 1}, scratch, shares);
   EXPECT_EQ(shares, target_shares);
 }
 
