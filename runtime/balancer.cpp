@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "runtime/error.hpp"
+#include "runtime/guard.hpp"
 #include "runtime/trouble.hpp"
 
 namespace ballast {
@@ -34,6 +35,7 @@ balancer::balancer(const balancer_parts& parts)
   job.loads.resize(parts.config.cells());
   job.current = parts.live.current();
   job.distrusted.reserve(retries_max);
+  dead_text_.reserve(error_text_max);  // it may be memory that has run out
   listening_ = counters_.balancing != 0 && parts.weights.listens_at(0);
 }
 
@@ -43,11 +45,10 @@ void balancer::step(ballast_step_result* result) {
   if (dead_status_ != BALLAST_OK) throw error(dead_status_, dead_text_);
   if (--steps_to_trigger_ == 0 || phase_ != BALLAST_PHASE_IDLE || votes_.any_outstanding())
       [[unlikely]] {
-    try {
-      busy_step();
-    } catch (const error& e) {
-      keep_failure(e.status(), e.what());
-      throw;
+    const ballast_status status = guard([this] { busy_step(); });
+    if (status != BALLAST_OK) {
+      keep_failure(status, last_error_text());
+      throw error(dead_status_, dead_text_);
     }
   }
   if (result != nullptr) {
@@ -84,8 +85,8 @@ void balancer::busy_step() {
   }
 }
 
-// A step that failed half-way cannot be gone on from.
-void balancer::keep_failure(ballast_status status, const std::string& text) {
+// A step that failed half-way, on whatever, cannot be gone on from.
+void balancer::keep_failure(ballast_status status, const char* text) {
   dead_status_ = status;
   dead_text_ = text;
 }

@@ -80,7 +80,7 @@ class balancer {
 
  private:
   void busy_step();
-  void keep_failure(ballast_status status, const std::string& text);
+  void keep_failure(ballast_status status, const char* text);
   void take_vote();
   void advance();
   bool post_reduce();

@@ -454,7 +454,7 @@ typedef struct ballast_step_result {
  * than consensus_lag steps behind, and then up to the deadline. Allocates nothing while nothing
  * goes wrong. `result` may be NULL. Returns OK also when an epoch was dropped (see the epoch's
  * report). DEADLINE: ranks silent for deadline_seconds; they are named on every rank that still
- * answers. CONFIG_MISMATCH: ranks call with different step numbers. MPI. SYSTEM: a GPU or
+ * answers. CONFIG_MISMATCH: ranks call with different step numbers. MPI. MEMORY. SYSTEM: a GPU or
  * NCCL has failed. After any error every later call returns the same. */
 BALLAST_API ballast_status ballast_step(ballast_context* context, ballast_step_result* result);
 

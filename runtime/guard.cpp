@@ -13,7 +13,7 @@ namespace ballast {
 namespace {
 
 // A fixed buffer: keeping an error's text must not fail itself.
-thread_local char last_error[1024] = "";
+thread_local char last_error[error_text_max] = "";
 
 }  // namespace
 

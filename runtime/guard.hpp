@@ -10,6 +10,9 @@
 
 namespace ballast {
 
+/// Bytes of the longest text that is kept, its end included.
+inline constexpr int error_text_max = 1024;
+
 /// Keeps `text` for ballast_last_error() on this thread and returns `status`.
 ballast_status remember_error(ballast_status status, const char* text) noexcept;
 

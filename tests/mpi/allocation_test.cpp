@@ -1,5 +1,6 @@
 // ballast_step allocates nothing while nothing goes wrong: operator new is replaced here and counts
-// what the caller's thread asks for inside ballast_step.
+// what the caller's thread asks for inside ballast_step. And where memory does run out inside a
+// step, the context says so from then on.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,9 +16,13 @@ namespace {
 
 thread_local bool inside_step = false;  // the planner's thread never is
 thread_local std::int64_t allocations = 0;
+thread_local bool memory_is_out = false;
 
 void* allocate(std::size_t bytes) {
-  allocations += inside_step;
+  if (inside_step) {
+    ++allocations;
+    if (memory_is_out) throw std::bad_alloc();
+  }
   void* memory = std::malloc(bytes == 0 ? 1 : bytes);
   if (memory == nullptr) throw std::bad_alloc();
   return memory;
@@ -126,6 +131,22 @@ TEST(allocation, steps_allocate_nothing) {
     }
     EXPECT_TRUE(moves > 0 || ranks == 1);
   }
+}
+
+// The planner's failure is rehearsed since its text needs memory.
+TEST(allocation, memory_that_runs_out_in_a_step_is_the_end_of_the_context) {
+  ballast_config config = small_config(1);
+  config.drill = "error:0:0";
+  counted_model model(MPI_COMM_SELF, config);
+  ballast_step_result result;
+  ballast_status status = BALLAST_OK;
+  memory_is_out = true;
+  for (int i = 0; i < 100000 && status == BALLAST_OK; ++i) status = model.step(result);
+  memory_is_out = false;
+  EXPECT_EQ(status, BALLAST_ERROR_MEMORY) << ballast_last_error();
+  const std::string text = ballast_last_error();
+  EXPECT_EQ(model.step(result), BALLAST_ERROR_MEMORY);
+  EXPECT_EQ(ballast_last_error(), text);
 }
 
 }  // namespace
