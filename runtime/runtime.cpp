@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <limits>
+#include <system_error>
 
 #include "policies/digest.hpp"
 #include "runtime/agreement.hpp"
@@ -152,9 +153,12 @@ void runtime::start() {
   compare_weights();
   agree(vote_comm_.get(), verdict_of([&] { backend_->connect(topology_.map); }), {},
         2 * c.deadline_seconds);  // a rank may have waited its whole deadline for one that failed
-  start_planner();
-  balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_,
-                                   *backend_, *live_, *planner_, log_});
+  const verdict begun = verdict_of([&] {
+    start_planner();
+    balancer_.emplace(balancer_parts{settings_, vote_comm_.get(), weight_comm_.get(), rank_, ranks_,
+                                     *backend_, *live_, *planner_, log_});
+  });
+  agree(vote_comm_.get(), begun, {}, c.deadline_seconds);
   start_failed_ = false;
 }
 
@@ -252,7 +256,12 @@ void runtime::start_planner() {
   if (node.this_machine && place.gpu >= 0) cpus = node.gpus[place.gpu].cpus;
   if (node.this_machine && place.gpu < 0 && place.numa >= 0)
     cpus = node.numa_nodes[place.numa].cpus;
-  planner_ = std::make_unique<planner>(std::move(p), std::move(cpus), current_cpu());
+  try {
+    planner_ = std::make_unique<planner>(std::move(p), std::move(cpus), current_cpu());
+  } catch (const std::system_error& e) {
+    throw error(BALLAST_ERROR_SYSTEM,
+                fmt::format("the planner's thread cannot be started: {}", e.what()));
+  }
   log_(BALLAST_LOG_INFO, fmt::format("rank {}: node {}, island {}, planner thread: {}", rank_,
                                      place.node, place.island, planner_->binding()));
 }
@@ -357,7 +366,7 @@ ballast_counters runtime::counters() const {
 }
 
 void runtime::require_started() const {
-  if (!balancer_)
+  if (!balancer_ || start_failed_)
     throw error(BALLAST_ERROR_STATE, "ballast_start has not been called, or has failed");
 }
 

@@ -3,14 +3,12 @@
 // step, the context says so from then on.
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstdlib>
 #include <new>
 #include <string>
-#include <vector>
 
+#include "tests/mpi/bare_model.hpp"
 #include "tests/mpi/live_model.hpp"
-#include "tests/mpi/made_up_loads.hpp"
 
 namespace {
 
@@ -40,73 +38,22 @@ void operator delete[](void* memory, std::size_t) noexcept { std::free(memory); 
 namespace ballast {
 namespace {
 
-// A context without the checks of live_model, which allocate.
-class counted_model {
- public:
-  counted_model(MPI_Comm comm, const ballast_config& config)
-      : comm_(comm), config_(config), weights_(config.layers, rows()) {
-    use_backend_of_tests(config_, rank_of(comm));
-    EXPECT_EQ(ballast_create(&config_, comm, &context_), BALLAST_OK) << ballast_last_error();
-    ballast_layer_tables t = {};
-    t.struct_size = sizeof(t);
-    for (int layer = 0; layer < config_.layers; ++layer) {
-      EXPECT_EQ(ballast_tables(context_, layer, &t), BALLAST_OK) << ballast_last_error();
-      for (int row = 0; row < rows(); ++row) {
-        const std::int32_t expert = t.expert_of_slot[rank_of(comm) * rows() + row];
-        if (expert >= 0) weights_.fill(layer, row, expert);
-      }
-      const std::vector<ballast_tensor> tensors = weights_.tensors(layer);
-      EXPECT_EQ(ballast_register_layer(context_, layer, tensors.data(),
-                                       static_cast<std::int32_t>(tensors.size())),
-                BALLAST_OK)
-          << ballast_last_error();
-    }
-    EXPECT_EQ(ballast_start(context_), BALLAST_OK) << ballast_last_error();
+struct counted_model : bare_model {
+  counted_model(MPI_Comm comm, const ballast_config& given) : bare_model(comm, given) {
+    EXPECT_EQ(begin(), BALLAST_OK) << ballast_last_error();
   }
-  ~counted_model() { ballast_destroy(context_); }
-  counted_model(const counted_model&) = delete;
 
   ballast_status step(ballast_step_result& result) {
-    record();
-    ++steps_;
+    const std::int64_t epoch = steps_++ / config.interval;
+    record(1 + epoch, 1000 * epoch);  // other loads in every epoch, so that every epoch moves
     result = {};
     result.struct_size = sizeof(result);
     inside_step = true;
-    const ballast_status status = ballast_step(context_, &result);
+    const ballast_status status = ballast_step(context, &result);
     inside_step = false;
     return status;
   }
 
-  ballast_epoch newest() const {
-    ballast_epoch epoch = {};
-    epoch.struct_size = sizeof(epoch);
-    EXPECT_EQ(ballast_epoch_report(context_, 0, &epoch), BALLAST_OK) << ballast_last_error();
-    return epoch;
-  }
-
- private:
-  int rows() const { return config_.slots_per_rank + config_.spare_rows; }
-
-  void record() {
-    // Other loads in every epoch, so that every epoch moves.
-    const std::int64_t step = steps_ / config_.interval * 1000;
-    const std::vector<std::int64_t> loads =
-        made_up_loads(1 + steps_ / config_.interval, step, config_.layers, config_.experts);
-    std::vector<std::int64_t> counts(config_.experts);
-    for (int layer = 0; layer < config_.layers; ++layer) {
-      for (int e = 0; e < config_.experts; ++e) {
-        counts[e] =
-            part_of(loads[layer * config_.experts + e], step + e, rank_of(comm_), size_of(comm_));
-      }
-      EXPECT_EQ(ballast_record_counts(context_, layer, counts.data()), BALLAST_OK)
-          << ballast_last_error();
-    }
-  }
-
-  MPI_Comm comm_;
-  ballast_config config_;
-  made_up_weights weights_;
-  ballast_context* context_ = nullptr;
   std::int64_t steps_ = 0;
 };
 
@@ -127,7 +74,10 @@ TEST(allocation, steps_allocate_nothing) {
       EXPECT_EQ(allocations, 0) << "step " << result.step << ", phase " << result.phase;
       if (result.epoch_closed == 0) continue;
       ++epochs;
-      moves += model.newest().moves;
+      ballast_epoch closed = {};
+      closed.struct_size = sizeof(closed);
+      EXPECT_EQ(ballast_epoch_report(model.context, 0, &closed), BALLAST_OK);
+      moves += closed.moves;
     }
     EXPECT_TRUE(moves > 0 || ranks == 1);
   }
