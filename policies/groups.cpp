@@ -22,14 +22,14 @@ void group_dealer::deal(std::span<const std::int64_t> loads, std::int32_t groups
       total += group_loads_[group];
     }
     order_ = group_of_place_;
-    std::stable_sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
-      return group_loads_[a] > group_loads_[b];
+    std::sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
+      return group_loads_[a] != group_loads_[b] ? group_loads_[a] > group_loads_[b] : a < b;
     });
-    const std::vector<std::int32_t> capacity(static_cast<std::size_t>(nodes), per_node);
-    std::vector<std::int32_t> first(capacity.size());
-    for (std::int32_t node = 0; node < nodes; ++node) first[node] = node * per_node;
+    capacity_.assign(static_cast<std::size_t>(nodes), per_node);
+    first_.resize(capacity_.size());
+    for (std::int32_t node = 0; node < nodes; ++node) first_[node] = node * per_node;
     const unit_scale scale(static_cast<std::uint64_t>(total), rank_packer::unit_bits(nodes));
-    packer_.start(capacity, first, group_of_place_);
+    packer_.start(capacity_, first_, group_of_place_);
     for (const std::int32_t group : order_) packer_.add(group, scale.unit(group_loads_[group], 1));
   }
   experts_.clear();

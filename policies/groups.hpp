@@ -25,6 +25,8 @@ class group_dealer {
   rank_packer packer_;
   std::vector<std::int64_t> group_loads_;
   std::vector<std::int32_t> order_;
+  std::vector<std::int32_t> capacity_;  // [nodes] groups
+  std::vector<std::int32_t> first_;
   std::vector<std::int32_t> group_of_place_;
   std::vector<std::int32_t> experts_;
 };

@@ -166,22 +166,29 @@ placement initial_placement(int layers, int experts, const slot_layout& layout,
 
 void set_equal_shares(std::span<const std::int32_t> expert_of_slot, int experts,
                       std::span<std::int32_t> share_of_slot) {
-  std::vector<std::int32_t> replicas(static_cast<std::size_t>(experts) + 1, 0);
-  std::int32_t* count = replicas.data() + 1;  // count[no_expert] is a cell too: no branch per slot
-  for (const std::int32_t expert : expert_of_slot) ++count[expert];
-  // From here on a count above 1 is remembered with the replicas served so far.
-  std::vector<std::int32_t> served;
+  // Of each expert, no_expert among them: its replicas, then what each gets and how many get one
+  // more. No branch hangs on the number of replicas, and no division either.
+  struct part {
+    std::int32_t share = 0;
+    std::int32_t more = 0;
+  };
+  std::vector<std::int32_t> counts(static_cast<std::size_t>(experts) + 1, 0);
+  std::int32_t* const count = counts.data() + 1;
+  std::int32_t most = 1;
+  for (const std::int32_t expert : expert_of_slot) {
+    const std::int32_t replicas = ++count[expert];
+    most = std::max(most, expert == no_expert ? 0 : replicas);
+  }
+  std::vector<part> of_count(static_cast<std::size_t>(most) + 1);
+  for (std::int32_t n = 1; n <= most; ++n) of_count[n] = {share_one / n, share_one % n};
+  std::vector<part> parts(static_cast<std::size_t>(experts) + 1);
+  part* const of = parts.data() + 1;
+  for (int expert = 0; expert < experts; ++expert) of[expert] = of_count[count[expert]];
   for (std::size_t slot = 0; slot < expert_of_slot.size(); ++slot) {
-    const std::int32_t expert = expert_of_slot[slot];
-    if (expert == no_expert) {
-      share_of_slot[slot] = 0;
-    } else if (count[expert] == 1) {
-      share_of_slot[slot] = share_one;
-    } else {
-      if (served.empty()) served.assign(static_cast<std::size_t>(experts), 0);
-      const std::int32_t extra = served[expert]++ < share_one % count[expert] ? 1 : 0;
-      share_of_slot[slot] = share_one / count[expert] + extra;
-    }
+    part& left = of[expert_of_slot[slot]];
+    const std::int32_t one = left.more > 0 ? 1 : 0;
+    share_of_slot[slot] = left.share + one;
+    left.more -= one;
   }
 }
 

@@ -89,18 +89,19 @@ class layer_planner {
     if (task_.kind == policy_kind::flow) {
       flow_->plan_layer(expected_of(request_, layer), current.layout(), current.experts_of(layer),
                         purse, experts, shares);
+      outcome.moves = arrivals_.count(current.layout(), current.experts_of(layer), experts);
     } else {
       policy_->plan_layer({request_, layer}, experts);
-      if (!request_.compatible) align(layer);
+      outcome.moves = request_.compatible
+                          ? arrivals_.count(current.layout(), current.experts_of(layer), experts)
+                          : align(layer);
       set_equal_shares(experts, current.experts(), shares);
     }
     outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout(), task_.speeds);
     weigh_risk(layer);
     if (outcome.risk_after >= outcome.risk_before && !was_judged(layer) && may_stay(layer)) {
       keep_layer(request_, task_, layer, decided_);
-      return;
     }
-    outcome.moves = arrivals_.count(current.layout(), current.experts_of(layer), experts);
   }
 
  private:
@@ -116,14 +117,17 @@ class layer_planner {
                                      decided_.target.shares_of(layer), outcome.max_after);
   }
 
-  void align(int layer) {
+  /// Returns the number of moves.
+  std::int32_t align(int layer) {
+    std::int32_t moves = 0;
     const slot_layout& layout = request_.current->layout();
     const auto current = request_.current->experts_of(layer);
     const auto target = decided_.target.experts_of(layer);
     for (int rank = 0; rank < layout.ranks(); ++rank) {
-      aligner_.align(current.subspan(layout.first(rank), layout.count(rank)),
-                     target.subspan(layout.first(rank), layout.count(rank)));
+      moves += aligner_.align(current.subspan(layout.first(rank), layout.count(rank)),
+                              target.subspan(layout.first(rank), layout.count(rank)));
     }
+    return moves;
   }
 
   /// Whether a plan stands even if it is no better by the loads.
