@@ -9,10 +9,6 @@ namespace ballast {
 
 namespace {
 
-// Keeping replicas apart costs balance where few experts carry most of the load; a few swaps win it
-// back.
-constexpr int smoothing_swaps = 8;
-
 std::uint64_t sum_of(std::span<const std::int64_t> loads) {
   return static_cast<std::uint64_t>(std::accumulate(loads.begin(), loads.end(), std::int64_t{0}));
 }
@@ -20,7 +16,12 @@ std::uint64_t sum_of(std::span<const std::int64_t> loads) {
 }  // namespace
 
 deepseek_planner::deepseek_planner(deepseek_shape shape) : shape_(std::move(shape)) {
-  node_loads_.resize(static_cast<std::size_t>(shape_.experts));
+  const auto experts = static_cast<std::size_t>(shape_.experts);
+  node_loads_.resize(experts);
+  by_load_.resize(experts);
+  for (std::int32_t i = 0; i < shape_.experts; ++i) {
+    node_of_.push_back(i / (shape_.experts / shape_.nodes));
+  }
   // The published rules know no rank without slots: they plan for the others alone.
   for (std::size_t rank = 0; rank < shape_.capacity.size(); ++rank) {
     if (shape_.compatible && shape_.capacity[rank] == 0) continue;
@@ -38,53 +39,68 @@ void deepseek_planner::plan_layer(std::span<const std::int64_t> loads, const slo
   for (const std::int32_t rank : ranks_) first_slot_.push_back(layout.first(rank));
   const std::span<const std::int32_t> capacity = capacity_;
   if (shape_.groups == 1) {
-    plan_node(loads, capacity, first_slot_, expert_of_slot, replica_of_slot);
+    plan_node(loads, sorter_.sort(loads), capacity, first_slot_, expert_of_slot, replica_of_slot);
     return;
   }
   groups_.deal(loads, shape_.groups, shape_.nodes, true);
   const std::span<const std::int32_t> order = groups_.experts();
   for (std::size_t i = 0; i < order.size(); ++i) node_loads_[i] = loads[order[i]];
+  order_by_node(sorter_.sort(node_loads_));
   const std::size_t node_experts = loads.size() / static_cast<std::size_t>(shape_.nodes);
   const std::size_t node_ranks = capacity.size() / static_cast<std::size_t>(shape_.nodes);
   for (int node = 0; node < shape_.nodes; ++node) {
     const std::size_t rank = node * node_ranks;
-    plan_node(std::span(node_loads_).subspan(node * node_experts, node_experts),
-              capacity.subspan(rank, node_ranks), std::span(first_slot_).subspan(rank, node_ranks),
-              expert_of_slot, replica_of_slot);
+    const std::size_t expert = node * node_experts;
+    plan_node(std::span(node_loads_).subspan(expert, node_experts),
+              std::span(by_load_).subspan(expert, node_experts), capacity.subspan(rank, node_ranks),
+              std::span(first_slot_).subspan(rank, node_ranks), expert_of_slot, replica_of_slot);
     // From the node's own numbers back to the experts'.
     const std::size_t last_rank = rank + node_ranks - 1;
     for (int slot = first_slot_[rank]; slot < layout.first(static_cast<int>(last_rank) + 1);
          ++slot) {
       if (expert_of_slot[slot] == no_expert) continue;
-      expert_of_slot[slot] = order[node * node_experts + expert_of_slot[slot]];
+      expert_of_slot[slot] = order[expert + expert_of_slot[slot]];
     }
   }
 }
 
+/// One sort for all nodes; each takes its own experts from it.
+void deepseek_planner::order_by_node(std::span<const std::int32_t> by_load) {
+  const std::int32_t node_experts = shape_.experts / shape_.nodes;
+  listed_.resize(static_cast<std::size_t>(shape_.nodes));
+  for (std::int32_t node = 0; node < shape_.nodes; ++node) listed_[node] = node * node_experts;
+  for (const std::int32_t i : by_load) {
+    const std::int32_t node = node_of_[i];
+    by_load_[listed_[node]++] = i - node * node_experts;
+  }
+}
+
 void deepseek_planner::plan_node(std::span<const std::int64_t> loads,
+                                 std::span<const std::int32_t> by_load,
                                  std::span<const std::int32_t> capacity,
                                  std::span<const std::int32_t> first_slot,
                                  std::span<std::int32_t> expert_of_slot,
                                  std::span<std::int32_t> replica_of_slot) {
   if (shape_.compatible) {
-    replicas_.choose(loads, capacity);
+    replicas_.choose(loads, by_load, capacity);
   } else {
-    replicas_.choose_apart(loads, capacity);
+    replicas_.choose_apart(loads, by_load, capacity);
   }
   const unit_scale scale(sum_of(loads), rank_packer::unit_bits(static_cast<int>(capacity.size())));
   units_.resize(loads.size());
   for (std::size_t expert = 0; expert < loads.size(); ++expert) {
+    units_[expert] = scale.unit(loads[expert], 1);
+  }
+  for (const std::int32_t expert : replicas_.grown()) {
     units_[expert] = scale.unit(loads[expert], replicas_.counts()[expert]);
   }
-  packer_.start(capacity, first_slot, expert_of_slot);
-  if (shape_.compatible) {
-    pack_as_published(first_slot, capacity[0] == 1, expert_of_slot, replica_of_slot);
+  if (!shape_.compatible) {
+    apart_.pack(capacity, first_slot, replicas_.by_weight(), replicas_.counts(), units_,
+                expert_of_slot);
     return;
   }
-  for (const std::int32_t expert : replicas_.by_weight()) {
-    packer_.add_apart(expert, replicas_.counts()[expert], units_);
-  }
-  packer_.smooth(smoothing_swaps, units_);
+  packer_.start(capacity, first_slot, expert_of_slot);
+  pack_as_published(first_slot, capacity[0] == 1, expert_of_slot, replica_of_slot);
 }
 
 void deepseek_planner::pack_as_published(std::span<const std::int32_t> first_slot,

@@ -6,7 +6,9 @@
 #include <span>
 #include <vector>
 
+#include "policies/apart_packer.hpp"
 #include "policies/groups.hpp"
+#include "policies/load_sorter.hpp"
 #include "policies/packer.hpp"
 #include "policies/placement.hpp"
 #include "policies/replicas.hpp"
@@ -27,8 +29,10 @@ struct deepseek_shape {
 /// the lowest index; the first expert of largest load / count gets the next replica; with one item
 /// per pack, item i goes to pack i.
 ///
-/// Not `compatible`, no two replicas of an expert meet on a rank, and replicas of an expert are
-/// packed one after the other, experts of equal load / count by index.
+/// Not `compatible`, no two replicas of an expert meet on a rank: those that the published rules
+/// put together are swapped apart, and swaps win back the balance that costs (apart_packer.hpp).
+/// Replicas of an expert are then packed one after the other, experts of equal load / count by
+/// index.
 class deepseek_planner {
  public:
   explicit deepseek_planner(deepseek_shape shape);
@@ -42,9 +46,10 @@ class deepseek_planner {
                   std::span<std::int32_t> replica_of_slot = {});
 
  private:
-  void plan_node(std::span<const std::int64_t> loads, std::span<const std::int32_t> capacity,
-                 std::span<const std::int32_t> first_slot, std::span<std::int32_t> expert_of_slot,
-                 std::span<std::int32_t> replica_of_slot);
+  void plan_node(std::span<const std::int64_t> loads, std::span<const std::int32_t> by_load,
+                 std::span<const std::int32_t> capacity, std::span<const std::int32_t> first_slot,
+                 std::span<std::int32_t> expert_of_slot, std::span<std::int32_t> replica_of_slot);
+  void order_by_node(std::span<const std::int32_t> by_load);
   void pack_as_published(std::span<const std::int32_t> first_slot, bool one_per_rank,
                          std::span<std::int32_t> expert_of_slot,
                          std::span<std::int32_t> replica_of_slot);
@@ -61,9 +66,14 @@ class deepseek_planner {
   std::vector<std::int32_t> ranks_;     // those planned for
   std::vector<std::int32_t> capacity_;  // theirs
   group_dealer groups_;
+  load_sorter sorter_;
   replica_chooser replicas_;
   rank_packer packer_;
-  std::vector<std::int64_t> node_loads_;  // of the experts in the order of nodes
+  apart_packer apart_;
+  std::vector<std::int32_t> node_of_;     // of the experts in the order of nodes
+  std::vector<std::int64_t> node_loads_;  // in that order too
+  std::vector<std::int32_t> by_load_;     // node by node: the node's own numbers, heaviest first
+  std::vector<std::int32_t> listed_;      // [nodes]
   std::vector<std::int32_t> first_slot_;
   std::vector<std::uint64_t> units_;       // [experts of the node]
   std::vector<std::int32_t> extra_first_;  // [experts of the node] first of its extras, -1 if none

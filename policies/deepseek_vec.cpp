@@ -12,8 +12,7 @@ namespace {
 
 __extension__ typedef unsigned __int128 uint128;
 
-constexpr int size_bits = 62;       // of a window's total
-constexpr int smoothing_swaps = 8;  // as `deepseek`
+constexpr int size_bits = 62;  // of a window's total
 
 }  // namespace
 
@@ -73,12 +72,11 @@ void deepseek_vec_policy::plan_node(std::span<const std::int32_t> experts,
                            rank_packer::unit_bits(static_cast<int>(capacity.size())));
     units_.resize(experts.size());
     for (std::size_t i = 0; i < experts.size(); ++i) units_[i] = scale.unit(sums_[i], counts_[i]);
-    packer_.start(capacity, first_slot, expert_of_slot);
-    for (const std::int32_t replica : order_) {
-      if (replica >= static_cast<std::int32_t>(experts.size())) continue;  // with its first one
-      packer_.add_apart(replica, counts_[replica], units_);
-    }
-    packer_.smooth(smoothing_swaps, units_);
+    // Further replicas go with the first, whose number is the expert's.
+    std::erase_if(order_, [&](std::int32_t replica) {
+      return replica >= static_cast<std::int32_t>(experts.size());
+    });
+    packer_.pack(capacity, first_slot, order_, counts_, units_, expert_of_slot);
   }
   for (std::size_t rank = 0; rank < capacity.size(); ++rank) {
     const int owner = layout.rank_of(first_slot[rank]);

@@ -7,10 +7,10 @@
 #include <span>
 #include <vector>
 
+#include "policies/apart_packer.hpp"
 #include "policies/deepseek.hpp"
 #include "policies/groups.hpp"
 #include "policies/layer_policy.hpp"
-#include "policies/packer.hpp"
 
 namespace ballast {
 
@@ -45,7 +45,7 @@ class deepseek_vec_policy : public layer_policy {
   std::vector<std::int32_t> capacity_;
   std::vector<std::int32_t> first_slot_;
   group_dealer groups_;
-  rank_packer packer_;
+  apart_packer packer_;
   const layer_question* question_ = nullptr;
   std::vector<std::int32_t> all_experts_;
   // Of one node; experts by their number in it.

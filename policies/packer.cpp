@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <bit>
 #include <limits>
-#include <numeric>
 #include <stdexcept>
 
 namespace ballast {
@@ -32,24 +31,53 @@ void rank_packer::start(std::span<const std::int32_t> capacity, std::span<const 
   masked_.assign(capacity.size(), 0);
   rank_bits_ = 63 - unit_bits(ranks());
   leaves_ = std::bit_ceil(capacity.size());
-  tree_.assign(2 * leaves_, closed);
-  for (int rank = 0; rank < ranks(); ++rank) {
-    if (is_open(rank)) tree_[leaves_ + rank] = static_cast<std::uint64_t>(rank);
-  }
+  tree_.resize(2 * leaves_);
+  met_.clear();
+  next_empty_ = -1;
+  skip_to_empty();
+}
+
+/// The key of a rank among the leaves.
+inline std::uint64_t rank_packer::key_of(int rank) const {
+  return is_open(rank) ? load_[rank] << rank_bits_ | static_cast<std::uint64_t>(rank) : closed;
+}
+
+void rank_packer::build_tree() {
+  for (int rank = 0; rank < ranks(); ++rank) tree_[leaves_ + rank] = key_of(rank);
+  std::fill(tree_.begin() + static_cast<std::ptrdiff_t>(leaves_) + ranks(), tree_.end(), closed);
   for (std::size_t node = leaves_ - 1; node > 0; --node) {
     tree_[node] = std::min(tree_[2 * node], tree_[2 * node + 1]);
   }
 }
 
-inline void rank_packer::refresh(int rank) {
+/// Returns the root's new key.
+inline std::uint64_t rank_packer::replay(int rank, std::uint64_t key) {
   std::size_t node = leaves_ + static_cast<std::size_t>(rank);
-  std::uint64_t key =
-      is_open(rank) ? load_[rank] << rank_bits_ | static_cast<std::uint64_t>(rank) : closed;
   tree_[node] = key;
   for (; node > 1; node /= 2) {
     key = std::min(key, tree_[node ^ 1]);
     tree_[node / 2] = key;
   }
+  return key;
+}
+
+inline void rank_packer::refresh(int rank) { replay(rank, key_of(rank)); }
+
+/// Past the next rank with room that has no item; builds the tree if there is none.
+inline void rank_packer::skip_to_empty() {
+  do ++next_empty_;
+  while (next_empty_ < ranks() && capacity_[next_empty_] == 0);
+  if (next_empty_ == ranks()) build_tree();
+}
+
+/// Whether the next item, of this weight, goes to an empty rank: while all others carry something,
+/// the first of them is the lightest. Items without weight end that.
+inline bool rank_packer::starts_empty(std::uint64_t unit) {
+  if (next_empty_ == ranks()) return false;
+  if (unit > 0) return true;
+  next_empty_ = ranks();
+  build_tree();
+  return false;
 }
 
 inline std::int32_t rank_packer::append(int rank, std::int32_t item, std::uint64_t unit) {
@@ -59,36 +87,82 @@ inline std::int32_t rank_packer::append(int rank, std::int32_t item, std::uint64
   return place;
 }
 
+/// To the rank of the root's key, which becomes the new one.
+inline int rank_packer::take(std::uint64_t& root, std::int32_t item, std::uint64_t unit) {
+  const int rank = static_cast<int>(root & ((std::uint64_t{1} << rank_bits_) - 1));
+  append(rank, item, unit);
+  const bool full = held_[rank] == capacity_[rank];
+  root = replay(rank, full ? closed : root + (unit << rank_bits_));
+  return rank;
+}
+
 std::int32_t rank_packer::add(std::int32_t item, std::uint64_t unit) {
-  const int rank = static_cast<int>(tree_[1] & ((std::uint64_t{1} << rank_bits_) - 1));
-  const std::int32_t place = append(rank, item, unit);
-  refresh(rank);
-  return place;
+  if (starts_empty(unit)) {
+    const std::int32_t place = append(next_empty_, item, unit);
+    skip_to_empty();
+    return place;
+  }
+  std::uint64_t root = tree_[1];
+  const int rank = take(root, item, unit);
+  return first_[rank] + held_[rank] - 1;
+}
+
+void rank_packer::add_in_order(std::span<const std::int32_t> items,
+                               std::span<const std::int32_t> counts,
+                               std::span<const std::uint64_t> units) {
+  std::size_t i = 0;
+  std::int32_t replica = 0;
+  for (; i < items.size() && starts_empty(units[items[i]]); i += replica == 0 ? 1 : 0) {
+    append(next_empty_, items[i], units[items[i]]);
+    skip_to_empty();
+    replica = replica + 1 < counts[items[i]] ? replica + 1 : 0;
+  }
+  // The root's key goes from one item to the next without a detour through memory.
+  std::uint64_t root = i < items.size() ? tree_[1] : closed;
+  for (; i < items.size(); ++i, replica = 0) {
+    const std::int32_t item = items[i];
+    const std::uint64_t unit = units[item];
+    const std::int32_t count = counts[item];
+    for (; replica < count; ++replica) {
+      const int rank = take(root, item, unit);
+      if (replica == 0) continue;
+      const std::int32_t before = held_[rank] - 2;
+      if (before >= 0 && item_of_place_[first_[rank] + before] == item)
+        met_.push_back({rank, item});
+    }
+  }
 }
 
 inline void rank_packer::mask(int rank) {
   masked_[rank] = 1;
   masked_ranks_.push_back(rank);
-  refresh(rank);
 }
 
 void rank_packer::add_apart(std::int32_t item, std::int32_t count,
                             std::span<const std::uint64_t> units) {
-  if (count == 1 && tree_[1] != closed) {
-    add(item, units[item]);
+  const std::uint64_t unit = units[item];
+  if (count == 1 && (next_empty_ < ranks() || tree_[1] != closed)) {
+    add(item, unit);
     return;
   }
   for (; count > 0; --count) {
-    if (tree_[1] == closed) {
+    if (starts_empty(unit)) {
+      append(next_empty_, item, unit);
+      mask(next_empty_);
+      skip_to_empty();
+    } else if (tree_[1] == closed) {
       make_way(item, units);
-      continue;
+    } else {
+      const int rank = lightest();
+      append(rank, item, unit);
+      mask(rank);
+      replay(rank, closed);
     }
-    const int rank = static_cast<int>(tree_[1] & ((std::uint64_t{1} << rank_bits_) - 1));
-    append(rank, item, units[item]);
-    mask(rank);
   }
   for (const std::int32_t rank : masked_ranks_) masked_[rank] = 0;
-  for (const std::int32_t rank : masked_ranks_) refresh(rank);
+  if (next_empty_ == ranks()) {
+    for (const std::int32_t rank : masked_ranks_) refresh(rank);
+  }
   masked_ranks_.clear();
 }
 
@@ -121,7 +195,7 @@ void rank_packer::make_way(std::int32_t item, std::span<const std::uint64_t> uni
   replace(best.full, best.place, item, units);
   append(best.with_room, moved, units[moved]);
   refresh(best.with_room);
-  mask(best.full);
+  mask(best.full);  // its leaf is closed already
 }
 
 /// The exchange after which the heavier of its two ranks is lightest; the lowest rank with room,
@@ -194,51 +268,6 @@ void rank_packer::shift_along_path(std::int32_t item, std::span<const std::uint6
   }
   replace(rank, place, item, units);
   mask(rank);
-}
-
-void rank_packer::smooth(int swaps, std::span<const std::uint64_t> units) {
-  constexpr std::int64_t pairs_max = std::int64_t{1} << 20;
-  const std::int64_t widest = *std::max_element(capacity_.begin(), capacity_.end());
-  if (widest * static_cast<std::int64_t>(item_of_place_.size()) > pairs_max) return;
-  const std::uint64_t mean =
-      std::accumulate(load_.begin(), load_.end(), std::uint64_t{0}) / load_.size();
-  for (; swaps > 0; --swaps) {
-    const auto heaviest =
-        static_cast<int>(std::max_element(load_.begin(), load_.end()) - load_.begin());
-    if (load_[heaviest] - mean <= mean / 100) return;
-    const swap best = best_swap(heaviest, units);
-    if (best.partner < 0) return;
-    const std::int32_t item = item_of_place_[best.place];
-    replace(heaviest, best.place, item_of_place_[best.partner_place], units);
-    replace(best.partner, best.partner_place, item, units);
-  }
-}
-
-/// The lowest partner, place and partner place among equals; partner -1 if no swap leaves both
-/// ranks below the heaviest.
-rank_packer::swap rank_packer::best_swap(int heaviest, std::span<const std::uint64_t> units) const {
-  swap best;
-  std::uint64_t best_load = load_[heaviest];
-  const std::int32_t first = first_[heaviest];
-  for (int partner = 0; partner < ranks(); ++partner) {
-    if (load_[partner] >= load_[heaviest]) continue;
-    for (std::int32_t theirs = first_[partner]; theirs < first_[partner] + held_[partner];
-         ++theirs) {
-      const std::uint64_t unit = units[item_of_place_[theirs]];
-      const std::uint64_t without = load_[heaviest] + unit;
-      const std::uint64_t partner_without = load_[partner] - unit;
-      for (std::int32_t place = first; place < first + held_[heaviest]; ++place) {
-        const std::uint64_t own = units[item_of_place_[place]];
-        const std::uint64_t load = std::max(without - own, partner_without + own);
-        if (load < best_load && !holds(partner, item_of_place_[place]) &&
-            !holds(heaviest, item_of_place_[theirs])) {
-          best_load = load;
-          best = {partner, place, theirs};
-        }
-      }
-    }
-  }
-  return best;
 }
 
 }  // namespace ballast

@@ -6,6 +6,8 @@
 #include <span>
 #include <vector>
 
+#include "policies/smoother.hpp"
+
 namespace ballast {
 
 /// Packs one layer (or node) after another and keeps its scratch memory between them. What is
@@ -30,11 +32,18 @@ class rank_packer {
   /// otherwise.
   void add_apart(std::int32_t item, std::int32_t count, std::span<const std::uint64_t> units);
 
-  /// After the last add_apart: while the heaviest rank is more than a hundredth above the mean,
-  /// swaps one of its items for one of another rank, whichever leaves the heavier of the two
-  /// lightest, at most `swaps` times. Does nothing for layouts so large that a search would take
-  /// long; their items are small and lie evenly without.
-  void smooth(int swaps, std::span<const std::uint64_t> units);
+  /// Adds items that are on no rank yet one after another, as many replicas of each as `counts`
+  /// says, each as add does. `counts`, `units`: [items].
+  void add_in_order(std::span<const std::int32_t> items, std::span<const std::int32_t> counts,
+                    std::span<const std::uint64_t> units);
+
+  /// Where add_in_order put a replica on a rank that held one, as often as it did.
+  std::span<const met_replica> met() const { return met_; }
+
+  /// What lies where now, to be changed once everything is packed.
+  packed_ranks packed(std::span<const std::uint64_t> units) {
+    return {first_, held_, units, item_of_place_, load_};
+  }
 
  private:
   struct exchange {
@@ -43,23 +52,25 @@ class rank_packer {
     std::int32_t place = -1;
   };
 
-  struct swap {
-    int partner = -1;
-    std::int32_t place = -1;  // on the heaviest rank
-    std::int32_t partner_place = -1;
-  };
-
   int ranks() const { return static_cast<int>(load_.size()); }
+  int lightest() const {
+    return static_cast<int>(tree_[1] & ((std::uint64_t{1} << rank_bits_) - 1));
+  }
   bool is_open(int rank) const { return held_[rank] < capacity_[rank] && !masked_[rank]; }
   bool holds(int rank, std::int32_t item) const;
+  std::uint64_t key_of(int rank) const;
+  void build_tree();
+  std::uint64_t replay(int rank, std::uint64_t key);
   void refresh(int rank);
+  void skip_to_empty();
+  bool starts_empty(std::uint64_t unit);
+  int take(std::uint64_t& root, std::int32_t item, std::uint64_t unit);
   std::int32_t append(int rank, std::int32_t item, std::uint64_t unit);
   void replace(int rank, std::int32_t place, std::int32_t item,
                std::span<const std::uint64_t> units);
   void make_way(std::int32_t item, std::span<const std::uint64_t> units);
   exchange best_exchange(std::int32_t item, std::span<const std::uint64_t> units) const;
   std::int32_t movable_place(int from, int to) const;
-  swap best_swap(int heaviest, std::span<const std::uint64_t> units) const;
   void shift_along_path(std::int32_t item, std::span<const std::uint64_t> units);
   void mask(int rank);
 
@@ -72,7 +83,10 @@ class rank_packer {
   std::vector<std::int32_t> masked_ranks_;
   std::vector<std::uint64_t> tree_;  // tree_[1] is the smallest of the leaves tree_[leaves_..]
   std::size_t leaves_ = 1;
+  int next_empty_ = 0;  // while below ranks(): no rank from here on has an item, all before have,
+                        // of some weight, and the tree is not built yet
   int rank_bits_ = 0;
+  std::vector<met_replica> met_;
 };
 
 }  // namespace ballast

@@ -1,10 +1,7 @@
 #include "policies/replicas.hpp"
 
 #include <algorithm>
-#include <array>
-#include <bit>
 #include <numeric>
-#include <utility>
 
 #include "policies/spread_rule.hpp"
 
@@ -17,15 +14,17 @@ __extension__ typedef unsigned __int128 uint128;
 }  // namespace
 
 void replica_chooser::choose(std::span<const std::int64_t> loads,
+                             std::span<const std::int32_t> by_load,
                              std::span<const std::int32_t> capacity) {
-  loads_ = loads;
+  start(loads, by_load);
   const std::int64_t slots = std::accumulate(capacity.begin(), capacity.end(), std::int64_t{0});
   grow(slots - static_cast<std::int64_t>(loads.size()), [](std::int32_t) { return true; });
 }
 
 void replica_chooser::choose_apart(std::span<const std::int64_t> loads,
+                                   std::span<const std::int32_t> by_load,
                                    std::span<const std::int32_t> capacity) {
-  loads_ = loads;
+  start(loads, by_load);
   spread_rule rule(capacity, static_cast<int>(loads.size()));
   grow(rule.total() - static_cast<std::int64_t>(loads.size()),
        [&](std::int32_t count) { return rule.grow(count); });
@@ -42,45 +41,25 @@ bool replica_chooser::before(std::int32_t a, std::int32_t b) const {
   return order != 0 ? order > 0 : a < b;
 }
 
-/// Radix sort of the indices, a byte of the load at a time, stable, so that equal loads stay in the
-/// order of their indices. Only as many bytes as the largest load has.
-void replica_chooser::sort_by_load() {
-  const std::size_t experts = loads_.size();
-  by_load_.resize(experts);
-  scratch_.resize(experts);
-  std::uint64_t any = 0;
-  for (std::size_t i = 0; i < experts; ++i) {
-    by_load_[i] = static_cast<std::int32_t>(i);
-    any |= static_cast<std::uint64_t>(loads_[i]);
-  }
-  const int bits = static_cast<int>(std::bit_width(any));
-  for (int low = 0; low < bits; low += 8) {
-    std::array<std::uint32_t, 256> next{};
-    const auto digit = [&](std::int32_t i) {
-      return 255 - (static_cast<std::uint64_t>(loads_[i]) >> low & 255);  // descending
-    };
-    for (std::size_t i = 0; i < experts; ++i) ++next[digit(static_cast<std::int32_t>(i))];
-    std::uint32_t sum = 0;
-    for (std::uint32_t& place : next) sum += std::exchange(place, sum);
-    for (const std::int32_t i : by_load_) scratch_[next[digit(i)]++] = i;
-    by_load_.swap(scratch_);
-  }
+void replica_chooser::start(std::span<const std::int64_t> loads,
+                            std::span<const std::int32_t> by_load) {
+  loads_ = loads;
+  by_load_.assign(by_load.begin(), by_load.end());
+  started_ = 0;
+  counts_.assign(loads.size(), 1);
+  extras_.clear();
+  heap_.clear();
 }
 
 /// `by_load_` is a queue of the experts with one replica, the heap holds those with more; the
 /// expert to grow is at the front of one of the two. One that may not grow leaves for good.
 template <class MayGrow>
 void replica_chooser::grow(std::int64_t extra, MayGrow&& may_grow) {
-  sort_by_load();
-  counts_.assign(loads_.size(), 1);
-  extras_.clear();
-  heap_.clear();
   const auto after = [this](std::int32_t a, std::int32_t b) { return before(b, a); };
-  std::size_t started = 0;
-  while (extra > 0 && (started < by_load_.size() || !heap_.empty())) {
+  while (extra > 0 && (started_ < by_load_.size() || !heap_.empty())) {
     std::int32_t expert = -1;
-    if (heap_.empty() || (started < by_load_.size() && before(by_load_[started], heap_[0]))) {
-      expert = by_load_[started++];
+    if (heap_.empty() || (started_ < by_load_.size() && before(by_load_[started_], heap_[0]))) {
+      expert = by_load_[started_++];
     } else {
       std::pop_heap(heap_.begin(), heap_.end(), after);
       expert = heap_.back();
@@ -93,14 +72,14 @@ void replica_chooser::grow(std::int64_t extra, MayGrow&& may_grow) {
     std::push_heap(heap_.begin(), heap_.end(), after);
     --extra;
   }
-  order_by_weight(started);
+  order_by_weight();
 }
 
-/// The first `started` experts of the queue may have changed their weight; sorted anew, they are
-/// merged with the rest.
-void replica_chooser::order_by_weight(std::size_t started) {
+/// The experts that left the queue may have changed their weight; sorted anew, they are merged with
+/// the rest.
+void replica_chooser::order_by_weight() {
   const auto first = by_load_.begin();
-  const auto middle = first + static_cast<std::ptrdiff_t>(started);
+  const auto middle = first + static_cast<std::ptrdiff_t>(started_);
   const auto order = [this](std::int32_t a, std::int32_t b) { return before(a, b); };
   std::sort(first, middle, order);
   by_weight_.resize(by_load_.size());

@@ -12,15 +12,21 @@ namespace ballast {
 class replica_chooser {
  public:
   /// Fills all of `capacity` ([ranks] slots), whatever becomes of replicas on one rank. The slots
-  /// are at least as many as the experts.
-  void choose(std::span<const std::int64_t> loads, std::span<const std::int32_t> capacity);
+  /// are at least as many as the experts. `by_load`: [experts] by load descending, then index
+  /// ascending (load_sorter.hpp). `loads` must live until the last call of compare.
+  void choose(std::span<const std::int64_t> loads, std::span<const std::int32_t> by_load,
+              std::span<const std::int32_t> capacity);
 
   /// The same, but only counts that can be placed with no two replicas of an expert on a rank:
   /// slots that then cannot be used stay free.
-  void choose_apart(std::span<const std::int64_t> loads, std::span<const std::int32_t> capacity);
+  void choose_apart(std::span<const std::int64_t> loads, std::span<const std::int32_t> by_load,
+                    std::span<const std::int32_t> capacity);
 
   /// [experts] replicas of each.
   std::span<const std::int32_t> counts() const { return counts_; }
+
+  /// Those that may have more than one, by load / count descending, then index ascending.
+  std::span<const std::int32_t> grown() const { return std::span(by_load_).first(started_); }
 
   /// [experts] by load / count descending, then index ascending.
   std::span<const std::int32_t> by_weight() const { return by_weight_; }
@@ -32,19 +38,19 @@ class replica_chooser {
   int compare(std::int32_t a, std::int32_t b) const;
 
  private:
-  void sort_by_load();
+  void start(std::span<const std::int64_t> loads, std::span<const std::int32_t> by_load);
   template <class MayGrow>
   void grow(std::int64_t extra, MayGrow&& may_grow);
   bool before(std::int32_t a, std::int32_t b) const;
-  void order_by_weight(std::size_t started);
+  void order_by_weight();
 
   std::span<const std::int64_t> loads_;
   std::vector<std::int32_t> counts_;
-  std::vector<std::int32_t> by_load_;  // load descending, index ascending
+  std::vector<std::int32_t> by_load_;  // load descending, index ascending, from started_ on
+  std::size_t started_ = 0;            // those before were taken for more replicas
   std::vector<std::int32_t> by_weight_;
   std::vector<std::int32_t> extras_;
   std::vector<std::int32_t> heap_;  // experts that got extras, largest load / count on top
-  std::vector<std::int32_t> scratch_;
 };
 
 }  // namespace ballast

@@ -28,9 +28,9 @@ void trtllm_policy::choose_counts(std::span<const std::int64_t> loads) {
   // The chooser prefers the lowest id among equals; seen from the other end that is the highest.
   mirrored_.assign(loads.rbegin(), loads.rend());
   if (shape_.compatible) {
-    replicas_.choose(mirrored_, shape_.capacity);
+    replicas_.choose(mirrored_, sorter_.sort(mirrored_), shape_.capacity);
   } else {
-    replicas_.choose_apart(mirrored_, shape_.capacity);
+    replicas_.choose_apart(mirrored_, sorter_.sort(mirrored_), shape_.capacity);
   }
   counts_.assign(replicas_.counts().rbegin(), replicas_.counts().rend());
 }

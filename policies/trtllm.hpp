@@ -9,6 +9,7 @@
 
 #include "policies/deepseek.hpp"
 #include "policies/layer_policy.hpp"
+#include "policies/load_sorter.hpp"
 #include "policies/packer.hpp"
 #include "policies/replicas.hpp"
 
@@ -29,6 +30,7 @@ class trtllm_policy : public layer_policy {
 
  private:
   deepseek_shape shape_;
+  load_sorter sorter_;
   replica_chooser replicas_;
   rank_packer packer_;
   std::vector<std::int64_t> mirrored_;  // [experts] loads, the last expert's first

@@ -159,6 +159,32 @@ TEST(deepseek, balance_equals_the_plain_greedy_on_many_shapes) {
   }
 }
 
+TEST(deepseek, holds_the_greedys_balance_without_its_duplicates) {
+  struct shape {
+    int experts, ranks, slots_per_rank;
+  };
+  int with_duplicates = 0;
+  for (const shape& s : {shape{256, 32, 9}, {256, 64, 5}, {128, 16, 9}, {384, 128, 4}}) {
+    const slot_layout layout = slot_layout::uniform(s.ranks, s.slots_per_rank);
+    deepseek_planner planner({s.experts, 1, 1, ints(s.ranks, s.slots_per_rank), false});
+    for (std::uint64_t seed = 1; seed <= 16; ++seed) {
+      const longs loads = testing::log_normal_loads(seed, 1, s.experts);
+      const ints greedy = bench::plain_greedy(loads, s.ranks, s.slots_per_rank);
+      for (int rank = 0; rank < s.ranks; ++rank) {
+        const auto first = greedy.begin() + layout.first(rank);
+        with_duplicates +=
+            std::adjacent_find(first, first + s.slots_per_rank) != first + s.slots_per_rank;
+      }
+      ints experts(static_cast<std::size_t>(layout.slots()));
+      planner.plan_layer(loads, layout, experts);
+      EXPECT_GE(bench::plain_balance(loads, experts, s.ranks),
+                bench::plain_balance(loads, greedy, s.ranks) * (1 - 1e-9))
+          << s.experts << " " << s.ranks << " seed " << seed;
+    }
+  }
+  EXPECT_GT(with_duplicates, 10);  // or the loads prove nothing
+}
+
 /// Every expert hosted, no expert twice on a rank, every rank within its capacity, and all slots in
 /// use that can be.
 void expect_apart(const longs& loads, const ints& capacity, const std::string& what) {
