@@ -3,6 +3,7 @@
 // calls after parsing.
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -19,6 +20,19 @@ inline CLI::Range at_least_one() { return CLI::Range(std::int64_t{1}, std::int64
 inline CLI::Range at_least_zero() { return CLI::Range(std::int64_t{0}, std::int64_t{1} << 62); }
 inline CLI::Range at_least_minus_one() {
   return CLI::Range(std::int64_t{-1}, std::int64_t{1} << 62);
+}
+
+/// A 64-bit number, whole: CLI11 takes what is larger for the largest.
+inline CLI::Validator any_seed() {
+  return CLI::Validator(
+      [](const std::string& text) -> std::string {
+        std::uint64_t value = 0;
+        const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+        return code == std::errc() && end == text.data() + text.size()
+                   ? ""
+                   : "Value " + text + " not in range 0 to 18446744073709551615";
+      },
+      "UINT");
 }
 
 /// --objective, for objective_of.

@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <string>
 
+#include "jobs/collectives.hpp"
+
 namespace ballast {
 
 mpi_session::mpi_session() {
@@ -21,24 +23,7 @@ mpi_session::mpi_session() {
 mpi_session::~mpi_session() { MPI_Finalize(); }
 
 void together(const mpi_session& mpi, const std::function<void()>& work) {
-  int code = 0;
-  std::string text;
-  try {
-    work();
-  } catch (...) {
-    const job_error failure = current_job_error();
-    code = static_cast<int>(failure.code());
-    text = failure.what();
-  }
-  int failed = code == 0 ? mpi.size() : mpi.rank();
-  MPI_Allreduce(MPI_IN_PLACE, &failed, 1, MPI_INT, MPI_MIN, mpi.comm());
-  if (failed == mpi.size()) return;
-  int head[2] = {code, static_cast<int>(text.size())};
-  MPI_Bcast(head, 2, MPI_INT, failed, mpi.comm());
-  text.resize(head[1]);
-  MPI_Bcast(text.data(), head[1], MPI_CHAR, failed, mpi.comm());
-  throw job_error(static_cast<exit_code>(head[0]),
-                  failed == 0 ? text : fmt::format("rank {}: {}", failed, text));
+  collectives(mpi.comm()).together(work);
 }
 
 int run_mpi_job(const std::function<exit_code(const mpi_session&)>& job) {

@@ -26,9 +26,8 @@ class mpi_session {
   int size_ = 1;
 };
 
-/// Collective. Runs `work` on every rank; if it throws on any, every rank throws job_error with the
-/// code and text of the lowest rank that failed ("rank 3: ..." unless all failed alike on rank 0).
-/// Only for work that is not itself collective.
+/// As collectives::together, without a deadline: for what a job does before it starts, which may
+/// take a rank any time.
 void together(const mpi_session& mpi, const std::function<void()>& work);
 
 /// Runs a whole job and returns the process's exit code. An error that all ranks share is printed

@@ -129,7 +129,9 @@ void add_plan_command(CLI::App& program, command_body& run) {
   plan->add_option("--threads", o->threads, "Threads that plan layers")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  plan->add_option("--seed", o->seed, "For policy random")->capture_default_str();
+  plan->add_option("--seed", o->seed, "For policy random")
+      ->check(any_seed())
+      ->capture_default_str();
   plan->add_option("--out", o->out, "Write the placement to this file");
   plan->add_option("--json", o->json,
                    "Write the report as JSON to this file, - for standard output");

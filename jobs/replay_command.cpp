@@ -88,7 +88,9 @@ void add_planning(CLI::App& command, replay_options& o) {
   command.add_option("--planner-threads", o.planner_threads, "Threads that plan layers")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  command.add_option("--seed", o.seed, "For policy random")->capture_default_str();
+  command.add_option("--seed", o.seed, "For policy random")
+      ->check(any_seed())
+      ->capture_default_str();
   command
       .add_option("--mode", o.mode, "dynamic: plan and move; record: plan only; static: neither")
       ->check(CLI::IsMember({"dynamic", "record", "static"}))
@@ -123,7 +125,7 @@ void add_exchange(CLI::App& command, replay_options& o) {
       ->capture_default_str();
   command
       .add_option("--bytes-per-step", o.bytes_per_step,
-                  "Bytes one rank moves per step, 0 for all it can (default: 0 on the host, 16 MiB "
+                  "Bytes one rank moves per step, 0 for all it can (default: 0 on the host, 12 MiB "
                   "on a GPU)")
       ->check(at_least_zero());
   command.add_option("--nccl-ctas", o.nccl_ctas, "CTAs that NCCL may use for weights, on a GPU")

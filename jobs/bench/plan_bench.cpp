@@ -178,7 +178,7 @@ void add_plan_bench(CLI::App& bench, command_body& run) {
   plan->add_option("--threads", o->threads, "Threads that plan layers")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  plan->add_option("--seed", o->seed, "Of the loads")->capture_default_str();
+  plan->add_option("--seed", o->seed, "Of the loads")->check(any_seed())->capture_default_str();
   add_equal_shares_option(*plan, o->equal_shares);
   add_cold_start_option(*plan, o->cold_start);
   add_output_options(*plan, o->output);

@@ -60,10 +60,10 @@ bool has_openblas() {
 #endif
 }
 
-expert_ffn::expert_ffn(MPI_Comm comm, ffn_shape shape, int rows_per_rank)
-    : comm_(comm), shape_(shape), rows_per_rank_(rows_per_rank) {
-  MPI_Comm_rank(comm, &rank_);
-  MPI_Comm_size(comm, &ranks_);
+expert_ffn::expert_ffn(const collectives& all_ranks, ffn_shape shape, int rows_per_rank)
+    : all_ranks_(all_ranks), shape_(shape), rows_per_rank_(rows_per_rank) {
+  MPI_Comm_rank(all_ranks.comm(), &rank_);
+  MPI_Comm_size(all_ranks.comm(), &ranks_);
 #ifdef BALLAST_WITH_OPENBLAS
   openblas_set_num_threads(1);  // the ranks share the cores
 #endif
@@ -78,7 +78,7 @@ void expert_ffn::run(const replay_weights& weights, int layer, std::int64_t step
     if (slot >= 0) ++to_rank[slot / rows_per_rank_];
   }
   std::vector<int> from_rank(ranks_);
-  MPI_Alltoall(to_rank.data(), 1, MPI_INT, from_rank.data(), 1, MPI_INT, comm_);
+  all_ranks_.exchange_counts(to_rank, from_rank);
   const std::vector<int> to_offset = offsets_of(to_rank);
   const std::vector<int> from_offset = offsets_of(from_rank);
   const std::size_t sending = std::accumulate(to_rank.begin(), to_rank.end(), std::size_t{0});
@@ -99,16 +99,18 @@ void expert_ffn::run(const replay_weights& weights, int layer, std::int64_t step
   }
   received_.resize(receiving * hidden);
   received_rows_.resize(receiving);
-  const auto rows = [&](const std::vector<int>& counts) { return times(counts, hidden); };
-  MPI_Alltoallv(sent_rows_.data(), to_rank.data(), to_offset.data(), MPI_INT32_T,
-                received_rows_.data(), from_rank.data(), from_offset.data(), MPI_INT32_T, comm_);
-  MPI_Alltoallv(sent_.data(), rows(to_rank).data(), rows(to_offset).data(), MPI_FLOAT,
-                received_.data(), rows(from_rank).data(), rows(from_offset).data(), MPI_FLOAT,
-                comm_);
+  all_ranks_.exchange(sent_rows_.data(), {to_rank, to_offset}, received_rows_.data(),
+                      {from_rank, from_offset}, MPI_INT32_T);
+  const std::vector<int> to_floats = times(to_rank, hidden);
+  const std::vector<int> to_float = times(to_offset, hidden);
+  const std::vector<int> from_floats = times(from_rank, hidden);
+  const std::vector<int> from_float = times(from_offset, hidden);
+  all_ranks_.exchange(sent_.data(), {to_floats, to_float}, received_.data(),
+                      {from_floats, from_float}, MPI_FLOAT);
   multiply(weights, layer);
   returned_.resize(sending * hidden);
-  MPI_Alltoallv(results_.data(), rows(from_rank).data(), rows(from_offset).data(), MPI_FLOAT,
-                returned_.data(), rows(to_rank).data(), rows(to_offset).data(), MPI_FLOAT, comm_);
+  all_ranks_.exchange(results_.data(), {from_floats, from_float}, returned_.data(),
+                      {to_floats, to_float}, MPI_FLOAT);
 
   outputs.assign(slots.size() / columns * hidden, 0.0f);
   for (std::size_t i = 0; i < slots.size(); ++i) {

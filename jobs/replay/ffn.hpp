@@ -16,6 +16,7 @@
 #include <span>
 #include <vector>
 
+#include "jobs/collectives.hpp"
 #include "jobs/replay/weights.hpp"
 
 namespace ballast {
@@ -36,7 +37,7 @@ bool has_openblas();
 
 class expert_ffn {
  public:
-  expert_ffn(MPI_Comm comm, ffn_shape shape, int rows_per_rank);
+  expert_ffn(const collectives& all_ranks, ffn_shape shape, int rows_per_rank);
 
   /// Collective. Tokens of this rank, [tokens][columns] slots of layer `layer` (-1: skipped), to
   /// outputs [tokens][hidden]: the sum over columns c of (c + 1) * FFN(x). The activations follow
@@ -47,7 +48,7 @@ class expert_ffn {
  private:
   void multiply(const replay_weights& weights, int layer);
 
-  MPI_Comm comm_;
+  collectives all_ranks_;
   ffn_shape shape_;
   int rows_per_rank_;
   int rank_ = 0;

@@ -17,6 +17,7 @@ class host_replay : public replay_backend {
  public:
   host_replay(const mpi_session& mpi, const replay_options& options, const replay_shape& shape)
       : mpi_(mpi),
+        all_ranks_(mpi.comm(), options.deadline_seconds),
         shape_(shape),
         ffn_shape_{options.ffn_hidden, options.ffn_intermediate},
         content_(options.ffn ? weight_content::ternary : weight_content::bytes),
@@ -32,7 +33,7 @@ class host_replay : public replay_backend {
 
   void keep_initial() override {
     together(mpi_, [&] { initial_rows_ = *rows_; });
-    ffn_.emplace(mpi_.comm(), ffn_shape_, shape_.rows_per_rank);
+    ffn_.emplace(all_ranks_, ffn_shape_, shape_.rows_per_rank);
   }
 
   void play(ballast_context* context, int layer, std::span<const std::int32_t> given) override {
@@ -66,6 +67,7 @@ class host_replay : public replay_backend {
 
  private:
   const mpi_session& mpi_;
+  collectives all_ranks_;
   const replay_shape& shape_;
   ffn_shape ffn_shape_;
   weight_content content_;

@@ -1,7 +1,6 @@
 #include "jobs/replay/replay.hpp"
 
 #include <fmt/format.h>
-#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,6 +11,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "jobs/collectives.hpp"
 #include "jobs/output.hpp"
 #include "jobs/replay/backend.hpp"
 #include "jobs/replay/report.hpp"
@@ -38,6 +38,22 @@ void on_signal(int signal) {
   if (request > stop_requested) stop_requested = request;
 }
 
+// The same on all ranks: each of them reads it.
+bool state_exists(const mpi_session& mpi, const std::string& path) {
+  if (path.empty()) return false;
+  std::error_code none;
+  int found[] = {std::filesystem::exists(path, none), 0};
+  found[1] = 1 - found[0];
+  collectives(mpi.comm()).all_reduce(found, 2, MPI_INT, MPI_MAX);
+  if (found[0] == 1 && found[1] == 1) {
+    throw job_error(exit_code::bad_input,
+                    fmt::format("{}: some ranks have it and others do not, --state is for a folder "
+                                "that all of them share",
+                                path));
+  }
+  return found[0] == 1;
+}
+
 class player {
  public:
   player(const mpi_session& mpi, const replay_options& options);
@@ -58,6 +74,7 @@ class player {
   exit_code finish(std::int64_t steps, int stop);
 
   const mpi_session& mpi_;
+  collectives all_ranks_;
   const replay_options& options_;
   replay_shape shape_;
   std::unique_ptr<load_source> source_;
@@ -90,14 +107,14 @@ class player {
 };
 
 player::player(const mpi_session& mpi, const replay_options& options)
-    : mpi_(mpi), options_(options) {
+    : mpi_(mpi), all_ranks_(mpi.comm(), options.deadline_seconds), options_(options) {
   together(mpi, [&] {
     source_ = open_loads(options, mpi.size(), shape_);
     if (mpi.rank() != 0) return;
     require_writable(options.json);
     require_writable(options.state);
   });
-  resumed_ = !options.state.empty() && std::filesystem::exists(options.state);
+  resumed_ = state_exists(mpi, options.state);
   backend_ = make_replay_backend(mpi, options, shape_, backend_choice_);
   context_ = create_context(mpi, options, shape_, *backend_, resumed_);
   together(mpi, [&] {
@@ -176,9 +193,9 @@ exit_code player::run() {
 void player::play_layer(int layer, std::int64_t step) {
   const std::span<const std::int64_t> counts(
       counts_.data() + static_cast<std::size_t>(layer) * shape_.experts, shape_.experts);
-  std::int64_t tokens = 0;
-  for (const std::int64_t count : counts) tokens += std::min(count, ids_max + 1);
-  if (tokens / mpi_.size() > ids_max) {  // the same on all ranks
+  std::int64_t room = ids_max * mpi_.size();
+  for (const std::int64_t count : counts) room -= std::min(count, room + 1);
+  if (room < 0) {  // the same on all ranks
     throw job_error(
         exit_code::bad_input,
         fmt::format("step {}, layer {}: more than {} ids per rank", step, layer, ids_max));
@@ -199,17 +216,10 @@ void player::compare_outputs(int layer, std::int64_t step) {
 }
 
 // What all ranks asked for a few steps ago. Later than Ballast's own votes, so that those are the
-// first to meet a rank that hangs, and name it; and never for longer than the deadline.
+// first to meet a rank that hangs.
 int player::agree_to_stop(std::int64_t step) {
   stop_vote& due = stop_votes_[step % stop_votes_.size()];
-  const auto start = steady_clock::now();
-  for (int done = 0; done == 0;) {
-    MPI_Test(&due.request, &done, MPI_STATUS_IGNORE);
-    if (done == 0 && seconds_since(start) > options_.deadline_seconds + 3) {
-      throw job_error(exit_code::temporary, fmt::format("step {}: not all ranks go on", step));
-    }
-    if (done == 0) sched_yield();
-  }
+  all_ranks_.wait(due.request);
   const int request = due.reduced;
   due.mine = stop_requested;
   MPI_Iallreduce(&due.mine, &due.reduced, 1, MPI_INT, MPI_MAX, stop_comm_, &due.request);
@@ -224,9 +234,8 @@ void player::after_step(std::int64_t step, const ballast_step_result& result) {
 // The balance of what was really routed since the last window or commit.
 void player::close_window() {
   backend_->take_routed(routed_);
-  std::vector<std::int64_t> all(routed_.size());
-  MPI_Reduce(routed_.data(), all.data(), static_cast<int>(all.size()), MPI_INT64_T, MPI_SUM, 0,
-             mpi_.comm());
+  all_ranks_.all_reduce(routed_.data(), routed_.size(), MPI_INT64_T, MPI_SUM);
+  const std::vector<std::int64_t> all = routed_;
   std::ranges::fill(routed_, 0);
   if (mpi_.rank() != 0) return;
   double mean = 0;
@@ -252,7 +261,7 @@ void player::close_epoch() {
   check(ballast_epoch_report(context_.get(), 0, &row.epoch));
   double worst[] = {row.epoch.plan_seconds, row.epoch.exchange_seconds, row.epoch.stall_seconds_max,
                     row.epoch.reduce_seconds};
-  MPI_Allreduce(MPI_IN_PLACE, worst, 4, MPI_DOUBLE, MPI_MAX, mpi_.comm());
+  all_ranks_.all_reduce(worst, 4, MPI_DOUBLE, MPI_MAX);
   row.epoch.plan_seconds = worst[0];
   row.epoch.exchange_seconds = worst[1];
   row.epoch.stall_seconds_max = worst[2];
@@ -261,7 +270,7 @@ void player::close_epoch() {
   backend_->take_routed(routed_);
   std::ranges::fill(routed_, 0);  // the next window begins with the placement that this epoch left
   // What has been committed survives whatever ends this job.
-  together(mpi_, [&] {
+  all_ranks_.together([&] {
     if (mpi_.rank() == 0 && !options_.state.empty() && row.epoch.step_committed >= 0)
       save_state(context_.get(), shape_, options_.state);
   });
@@ -292,7 +301,7 @@ void player::verify_slots() {
       sums[1] += weights_->wrong_bytes(layer, row, expert);
     }
   }
-  MPI_Allreduce(MPI_IN_PLACE, sums, 2, MPI_INT64_T, MPI_SUM, mpi_.comm());
+  all_ranks_.all_reduce(sums, 2, MPI_INT64_T, MPI_SUM);
   summary_.verified_slots = sums[0];
   summary_.wrong_bytes = sums[1];
 }
@@ -312,20 +321,20 @@ void player::summarise(std::int64_t steps) {
     quantiles[1] = step_seconds_[step_seconds_.size() * 99 / 100];
     quantiles[2] = step_seconds_.back();
   }
-  MPI_Allreduce(MPI_IN_PLACE, quantiles, 3, MPI_DOUBLE, MPI_MAX, mpi_.comm());
+  all_ranks_.all_reduce(quantiles, 3, MPI_DOUBLE, MPI_MAX);
   summary_.step_p50 = quantiles[0];
   summary_.step_p99 = quantiles[1];
   summary_.step_max = quantiles[2];
   const output_comparison found = backend_->outputs();
   std::int64_t outputs[2] = {found.compared, found.different};
-  MPI_Allreduce(MPI_IN_PLACE, outputs, 2, MPI_INT64_T, MPI_SUM, mpi_.comm());
+  all_ranks_.all_reduce(outputs, 2, MPI_INT64_T, MPI_SUM);
   summary_.outputs_compared = outputs[0];
   if (options_.ffn) summary_.outputs_identical = outputs[1] == 0;
 }
 
 exit_code player::finish(std::int64_t steps, int stop) {
-  for (stop_vote& vote : stop_votes_) MPI_Wait(&vote.request, MPI_STATUS_IGNORE);
-  together(mpi_, [&] {
+  for (stop_vote& vote : stop_votes_) all_ranks_.wait(vote.request);
+  all_ranks_.together([&] {
     if (mpi_.rank() == 0 && !options_.state.empty())
       save_state(context_.get(), shape_, options_.state);
   });
@@ -341,7 +350,7 @@ exit_code player::finish(std::int64_t steps, int stop) {
     if (row_open_) print_epoch(rows_.back());
     print_summary(summary_);
   }
-  together(mpi_, [&] {
+  all_ranks_.together([&] {
     if (mpi_.rank() != 0) return;
     nlohmann::ordered_json document = json_head("replay");
     document["ranks"] = mpi_.size();

@@ -100,7 +100,7 @@ TEST_F(replay_ffn_gpu, outputs_are_the_host_s_to_the_bit) {
       device.fill(0, row, row);
       host.fill(0, row, row);
     }
-    expert_ffn host_ffn(MPI_COMM_WORLD, sizes, rows);
+    expert_ffn host_ffn(collectives(MPI_COMM_WORLD), sizes, rows);
     device_ffn gpu_ffn(*mpi_, {sizes, rows, columns, 40, 30}, stream());
     for (const int tokens : {40, 1, 0, 17}) {
       std::vector<std::int32_t> slots(tokens * columns);

@@ -156,6 +156,8 @@ TEST_F(cli_bad_input, files_that_cannot_be_written) {
   }
   expect_plan_fails({"--json", folder_.path("no/such/file"), "--slots-per-rank", "5"},
                     system_trouble, {"no/such/file", "cannot create"});
+  expect_plan_fails({"--json", "/dev/full", "--slots-per-rank", "5"}, system_trouble,
+                    {"/dev/full: cannot write: No space left"});
 }
 
 TEST_F(cli_bad_input, a_file_that_one_rank_does_not_have) {
@@ -171,6 +173,25 @@ TEST_F(cli_bad_input, a_file_that_one_rank_does_not_have) {
     const arguments parts =
         odd == 0 ? arguments{missing} : arguments{missing, "rank " + std::to_string(odd)};
     expect_complaint(process(groups).wait(), 3, bad_input, parts);
+  }
+}
+
+TEST_F(cli_bad_input, a_state_that_some_ranks_do_not_see) {
+  const auto with = [&](const std::string& state) {
+    return arguments{"replay",         "--quiet", "--trace", trace_,
+                     "--expert-bytes", "100",     "--state", state};
+  };
+  const std::string state = folder_.path("state");
+  EXPECT_TRUE(run(3, with(state)).everywhere(3, 0));
+  expect_complaint(process({{2, with(state)}, {1, with(folder_.path("other"))}}).wait(), 3,
+                   bad_input, {state, "some ranks"});
+}
+
+TEST_F(cli_bad_input, more_tokens_than_a_rank_can_hold) {
+  for (const char* load : {"2305843009213693952", "4294967296"}) {
+    const std::string path =
+        folder_.write("many.json", std::string(R"({"topk": 1, "steps": [[[)") + load + ", 1]]]}");
+    expect_replay_fails({"--trace", path}, bad_input, {"step 0, layer 0", "268435456 ids"}, false);
   }
 }
 
@@ -190,6 +211,8 @@ TEST_F(cli_bad_input, slots_and_shapes_that_do_not_fit) {
   expect_replay_fails({"--slots-per-rank", "3"}, bad_input, {"slots_per_rank", "3", "8 experts"});
   expect_plan_fails({"--slots-per-rank", "3"}, bad_input, {"slots", "8"});
   expect_replay_fails({"--slots-per-rank", "0"}, usage, {"--slots-per-rank", "0"});
+  expect_replay_fails({"--seed", "18446744073709551616"}, usage,
+                      {"--seed", "18446744073709551616"});
   expect_replay_fails({"--layers", "0"}, usage, {"--layers", "0"});
   expect_replay_fails({"--layers", "2"}, bad_input, {"--layers", "2", trace_});
   expect_replay_fails({"--experts", "9"}, bad_input, {"--experts", "9", "8", trace_});

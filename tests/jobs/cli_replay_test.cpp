@@ -208,11 +208,14 @@ TEST_F(cli_replay, equal_shares_end_in_another_balance) {
   EXPECT_LT(equal["balance_planned"], free["balance_planned"]);
 }
 
+// Steps that take much longer than it takes to plan.
+const arguments unhurried = with(small, {"--ffn", "--ffn-tokens", "16", "--steps", "500"});
+
 TEST_F(cli_replay, epochs_plan_for_what_the_prediction_makes_of_the_windows_kept) {
   // By the step that triggered them: a slow machine misses some.
   const auto digests = [&](const arguments& more) {
     std::map<std::int64_t, std::string> by_step;
-    const json report = replay(2, with(with(small, {"--mode", "record"}), more));
+    const json report = replay(2, with(with(unhurried, {"--mode", "record"}), more));
     for (const json& epoch : report["epochs"]) by_step[epoch["step_triggered"]] = epoch["digest"];
     return by_step;
   };
@@ -292,6 +295,24 @@ TEST_F(cli_replay, a_rank_that_hangs_ends_the_job_with_its_number) {
   const ending end = job.wait(30);
   EXPECT_FALSE(end.timed_out) << end.text();
   EXPECT_NE(end.err.find("no answer from rank 1 within 1 s"), std::string::npos) << end.text();
+}
+
+// Most of its time such a job is outside ballast_step, in its own collectives.
+TEST_F(cli_replay, a_rank_that_is_stopped_ends_the_job_with_its_number) {
+  for (const arguments& more : {arguments{"--interval", "1"}, arguments{"--interval", "1000000"},
+                                arguments{"--interval", "3", "--ffn"}}) {
+    SCOPED_TRACE(testing::PrintToString(more));
+    arguments args = with(small, {"--deadline-seconds", "1", "--quiet"});
+    args[2] = "model=deepseek-v2-lite,layers=2,experts=8,top_k=2,steps=100000000,tokens_per_step=8";
+    args.erase(std::ranges::find(args, "--interval"), std::ranges::find(args, "--expert-bytes"));
+    process job({{2, with(args, more)}});
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+    job.signal_rank(1, SIGSTOP);
+    const ending end = job.wait(30);
+    EXPECT_FALSE(end.timed_out) << end.text();
+    EXPECT_NE(end.code, 0) << end.text();
+    EXPECT_NE(end.err.find("no answer from rank 1 within 1 s"), std::string::npos) << end.text();
+  }
 }
 
 // A job that plays until it is told to stop, most of the time in the middle of an epoch.

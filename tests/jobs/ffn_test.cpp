@@ -53,7 +53,7 @@ class ffn : public testing::Test {
       }
     }
     std::vector<float> outputs;
-    expert_ffn(MPI_COMM_WORLD, shape, 1)
+    expert_ffn(collectives(MPI_COMM_WORLD), shape, 1)
         .run(probe, 0, step, std::vector<std::int32_t>(tokens, rank_), 1, outputs);
     std::vector<int> x;
     for (const float y : outputs)
@@ -100,7 +100,7 @@ TEST_F(ffn, outputs_are_exactly_those_of_integer_arithmetic) {
   constexpr int rows = 5;
   constexpr int columns = 3;
   replay_weights weights = filled(rows);  // every rank holds experts 0..4 in its rows
-  expert_ffn run(MPI_COMM_WORLD, shape, rows);
+  expert_ffn run(collectives(MPI_COMM_WORLD), shape, rows);
   for (const std::int64_t step : {0, 5, 100000}) {
     const std::vector<int> x = activations(step);
     std::mt19937_64 random(static_cast<std::uint64_t>(step + rank_));
@@ -142,7 +142,7 @@ TEST_F(ffn, outputs_do_not_depend_on_where_the_experts_are) {
     at_home[i] = rank_ * rows + expert;
     elsewhere[i] = rank * rows + (expert + 2 * rows - rank % rows - 1) % rows;
   }
-  expert_ffn run(MPI_COMM_WORLD, shape, rows);
+  expert_ffn run(collectives(MPI_COMM_WORLD), shape, rows);
   std::vector<float> here, there;
   run.run(weights, 0, 3, at_home, 2, here);
   run.run(turned, 0, 3, elsewhere, 2, there);
@@ -152,7 +152,7 @@ TEST_F(ffn, outputs_do_not_depend_on_where_the_experts_are) {
 TEST_F(ffn, one_changed_weight_changes_the_outputs) {
   replay_weights weights = filled(1);
   const std::vector<std::int32_t> slots(tokens, rank_);
-  expert_ffn run(MPI_COMM_WORLD, shape, 1);
+  expert_ffn run(collectives(MPI_COMM_WORLD), shape, 1);
   std::vector<float> before, after;
   run.run(weights, 0, 3, slots, 1, before);
   EXPECT_GT(std::count_if(before.begin(), before.end(), [](float y) { return y != 0; }),
@@ -165,7 +165,7 @@ TEST_F(ffn, one_changed_weight_changes_the_outputs) {
 TEST_F(ffn, ranks_without_tokens_take_part) {
   replay_weights weights = filled(1);
   std::vector<float> outputs = {1, 2};
-  expert_ffn(MPI_COMM_WORLD, shape, 1)
+  expert_ffn(collectives(MPI_COMM_WORLD), shape, 1)
       .run(weights, 0, 0, std::vector<std::int32_t>(rank_ == 0 ? 0 : 2, 0), 1, outputs);
   EXPECT_EQ(outputs.size(), rank_ == 0 ? 0u : static_cast<std::size_t>(2 * shape.hidden));
 }

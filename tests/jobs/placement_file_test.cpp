@@ -3,9 +3,11 @@
 #include "jobs/placement_file.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <nlohmann/json.hpp>
 #include <random>
+#include <thread>
 
 #include "jobs/exit_code.hpp"
 #include "tests/jobs/loads_files.hpp"
@@ -193,6 +195,28 @@ TEST(placement_file, missing_files_folders_and_oversized_files_are_refused) {
   const std::string large = folder.write("large.json", "{");
   std::filesystem::resize_file(large, (std::uintmax_t{256} << 20) + 1);  // sparse
   EXPECT_EQ(text_of(large), large + ": 268435457 bytes, at most 268435456 are read");
+}
+
+TEST(placement_file, links_stay_and_what_is_no_file_is_not_replaced) {
+  const temporary_folder folder;
+  const std::string file = folder.write("file.json", "old");
+  const std::string link = folder.path("link.json");
+  std::filesystem::create_symlink(file, link);
+  write_placement_file(link, small_file());
+  EXPECT_TRUE(std::filesystem::is_symlink(link));
+  EXPECT_EQ(read_placement_file(file).experts, small_file().experts);
+
+  const std::string pipe = folder.path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  std::string read;
+  std::thread reader([&] {
+    std::ifstream stream(pipe);
+    read = {std::istreambuf_iterator<char>(stream), {}};
+  });
+  write_placement_file(pipe, small_file());
+  reader.join();
+  EXPECT_TRUE(std::filesystem::is_fifo(pipe));
+  EXPECT_EQ(read_placement_file(folder.write("read.json", read)).experts, small_file().experts);
 }
 
 TEST(placement_file, place_that_cannot_be_written_is_a_system_error_and_leaves_nothing) {
