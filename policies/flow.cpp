@@ -18,6 +18,7 @@ constexpr std::int64_t worth_parts = 500;  // what a plan from nothing has to ga
 
 constexpr int repack_slots = 4;  // per rank at most
 constexpr int repack_levels = 10;
+constexpr int swaps_max = 8;  // of groups
 
 }  // namespace
 
@@ -96,15 +97,19 @@ void flow_planner::search_from(std::span<const std::int64_t> loads,
   found_.fullest = fullest;
 }
 
-/// Groups that change places with others may even out what no move inside a node can.
+/// Groups that change places with others may even out what no move inside a node can: one swap
+/// after another, as far as the purse reaches.
 void flow_planner::try_other_homes(std::span<const std::int64_t> loads) {
-  group_homes homes = homes_;
-  if (homes.improve(loads) == 0) return;
-  const std::int64_t bound = bound_at(loads, homes);
-  if (found_.fullest <= bound + bound / worth_parts) return;
-  afresh_ = start_;
-  homes.bring_home(loads, *layout_, afresh_);
-  if (search_.affordable(afresh_)) search_from(loads, afresh_, homes);
+  for (int swaps = 1; swaps <= swaps_max; ++swaps) {
+    group_homes homes = homes_;
+    if (homes.improve(loads, swaps) < swaps) break;
+    const std::int64_t bound = bound_at(loads, homes);
+    if (found_.fullest <= bound + bound / worth_parts) continue;
+    afresh_ = start_;
+    homes.bring_home(loads, *layout_, afresh_);
+    if (!search_.affordable(afresh_)) break;
+    search_from(loads, afresh_, homes);
+  }
 }
 
 /// Starts from the greedy's placement instead of the current one and takes what comes of it if that

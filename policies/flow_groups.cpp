@@ -62,14 +62,14 @@ void group_homes::choose(std::span<const std::int64_t> loads) {
   for (std::size_t i = 0; i < dealer.experts().size(); ++i) {
     home_[dealer.experts()[i] / members_] = static_cast<std::int32_t>(i) / per_node;
   }
-  improve(loads);
+  improve(loads, shape_.groups * shape_.groups);
 }
 
-int group_homes::improve(std::span<const std::int64_t> loads) {
+int group_homes::improve(std::span<const std::int64_t> loads, int most) {
   if (!kept()) return 0;
   std::vector<scaled_load> bounds;
   for (int node = 0; node < shape_.nodes; ++node) bounds.push_back(node_bound(loads, node));
-  for (int swaps = 0;; ++swaps) {
+  for (int swaps = 0; swaps < most; ++swaps) {
     const auto top =
         static_cast<int>(std::max_element(bounds.begin(), bounds.end()) - bounds.begin());
     scaled_load best = bounds[top];
@@ -95,6 +95,7 @@ int group_homes::improve(std::span<const std::int64_t> loads) {
     bounds[top] = node_bound(loads, top);
     bounds[node] = node_bound(loads, node);
   }
+  return most;
 }
 
 scaled_load group_homes::bound(std::span<const std::int64_t> loads) const {
@@ -169,6 +170,18 @@ void group_homes::bring_home(std::span<const std::int64_t> loads, const slot_lay
           before.begin() + last) {
         coming.push_back(expert);
       }
+    }
+    while (open.size() < coming.size()) {  // a replica beside others of its expert makes room
+      std::int32_t lightest = -1;
+      for (std::int32_t slot = first; slot < last; ++slot) {
+        if (slots[slot] == no_expert) continue;
+        if (std::count(slots.begin() + first, slots.begin() + last, slots[slot]) < 2) continue;
+        if (lightest < 0 || heavier(slots[lightest], slots[slot])) lightest = slot;
+      }
+      if (lightest < 0) break;
+      --replicas[slots[lightest]];
+      slots[lightest] = no_expert;
+      open.push_back(lightest);
     }
     for (const std::int32_t expert : coming) replicas[expert] = 1;
     while (!coming.empty() && coming.size() < open.size()) {  // spare slots to the heaviest

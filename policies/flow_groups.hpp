@@ -38,8 +38,8 @@ class group_homes {
   /// while one lowers the highest bound of a node.
   void choose(std::span<const std::int64_t> loads);
 
-  /// Changes the homes by such swaps alone, and returns how many there were.
-  int improve(std::span<const std::int64_t> loads);
+  /// Changes the homes by such swaps alone, at most `most` of them, and returns how many there were.
+  int improve(std::span<const std::int64_t> loads, int most);
 
   /// The highest lower bound (bound_with_free_shares) of a node.
   scaled_load bound(std::span<const std::int64_t> loads) const;

@@ -70,6 +70,27 @@ TEST(flow_groups, are_kept_on_nodes_from_a_cold_start_and_by_every_plan_after_it
   }
 }
 
+/// From placements where groups are not at home yet, and nodes hold many replicas of a few experts.
+TEST(flow_groups, lose_no_expert_when_they_change_nodes) {
+  for (std::uint64_t seed = 1; seed <= 300; ++seed) {
+    scenario s = grouped_scenario(seed, 2);
+    for (std::uint64_t round = 0; round < 4; ++round) {
+      s.loads = testing::log_normal_loads(seed + 1000 * round, 2, s.current.experts());
+      const std::int64_t most = s.current.slots() * static_cast<std::int64_t>(1 + round % 3) / 3;
+      s.request.limits.max_moves_per_layer = most;
+      const plan planned = make_plan(s.get());
+      for (int layer = 0; layer < 2; ++layer) {
+        const auto hosted = planned.target.experts_of(layer);
+        EXPECT_LE(planned.layers[layer].moves, most) << "seed " << seed;
+        for (std::int32_t expert = 0; expert < s.current.experts(); ++expert) {
+          ASSERT_NE(std::ranges::find(hosted, expert), hosted.end()) << "seed " << seed;
+        }
+      }
+      s.current = planned.target;
+    }
+  }
+}
+
 /// Two groups that are hot meet on a node; only changing places with a cold one helps.
 TEST(flow_groups, change_nodes_where_that_alone_helps) {
   const slot_layout layout = slot_layout::uniform(4, 2);
