@@ -240,7 +240,7 @@ void divide_moves(const plan_request& request, const planning_task& task,
       remember();
       const std::int64_t all = decided.layers[layer].moves;
       for (const std::int64_t moves :
-           {std::int64_t{0}, mean / 4, mean / 2, mean, 2 * mean, 4 * mean}) {
+           {std::int64_t{0}, mean / 2, mean, 2 * mean, 4 * mean}) {
         if (moves >= all) continue;
         planner.plan_layer(layer, {moves, purse});
         remember();
