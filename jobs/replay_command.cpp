@@ -81,8 +81,14 @@ void add_planning(CLI::App& command, replay_options& o) {
   command.add_option("--gain-min", o.gain_min, "Move only for a balance better by this")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  command.add_option("--max-moves", o.max_moves, "Moves per layer and epoch")
-      ->check(at_least_zero());
+  CLI::Option* max_moves =
+      command.add_option("--max-moves", o.max_moves, "Moves per layer and epoch")
+          ->check(at_least_zero());
+  command
+      .add_option("--moves-saved", o.moves_saved,
+                  "So many times --max-moves may be saved for epochs that need more")
+      ->check(CLI::Range(1, 1000))
+      ->needs(max_moves);
   command.add_option("--max-bytes", o.max_bytes, "Bytes received per rank and epoch")
       ->check(at_least_zero());
   command.add_option("--planner-threads", o.planner_threads, "Threads that plan layers")

@@ -265,6 +265,10 @@ typedef struct ballast_config {
                                   first: what epochs predict from besides their own windows, e.g.
                                   what a job before this one has read by ballast_past_window; the
                                   newest memory_windows - 1 are kept. Not kept */
+  int32_t moves_saved; /* 0: none; so many times max_moves are there at first and may be saved up:
+                          an epoch that finds layers far from even then makes more moves than
+                          max_moves, one that finds them nearly even fewer; 0..1000 */
+  int32_t reserved_saved; /* 0 */
 } ballast_config;
 
 /* Local. Fills the defaults above; the fields without a default become 0. */

@@ -51,6 +51,7 @@ double balance_of(std::span<const std::int64_t> loads, const placement& place, i
 
 planner::planner(planner_settings settings, std::vector<std::int32_t> cpus, int avoid_cpu)
     : settings_(std::move(settings)),
+      savings_(settings_.limits.max_moves_per_layer, settings_.moves_saved),
       memory_(static_cast<std::size_t>(settings_.memory_windows - 1),
               std::vector<std::int64_t>(settings_.cells)),
       thread_([this, cpus = std::move(cpus), avoid_cpu] { serve(cpus, avoid_cpu); }) {
@@ -146,6 +147,12 @@ void planner::make_plan_of_job() {
   request.threads = settings_.threads;
   request.expert_bytes = settings_.expert_bytes;
   request.limits = settings_.limits;
+  const auto hosts = static_cast<int>(
+      std::ranges::count_if(settings_.usable_slots, [](std::int32_t slots) { return slots > 0; }));
+  if (settings_.moves_saved > 0) {
+    move_savings::limit(savings_.open_epoch(expected.loads, job_.current, std::max(hosts, 1)),
+                        job_.current.layers(), request.limits);
+  }
   request.equal_shares = settings_.equal_shares;
   payback_terms terms = settings_.payback;
   if (settings_.prediction.mode == prediction_mode::sum) {
@@ -155,6 +162,7 @@ void planner::make_plan_of_job() {
   }
   job_.made = make_paying_plan(request, terms, job_.payback);
   job_.not_worth = why_not_worth(job_.made, job_.made.living_ranks, settings_.worth);
+  if (settings_.moves_saved > 0 && job_.not_worth.empty()) savings_.spend(job_.made.moves());
   job_.balance_met = settings_.objective == plan_objective::tokens
                          ? balance_of(job_.loads, job_.current, job_.made.living_ranks)
                          : job_.made.balance_before();

@@ -16,6 +16,7 @@
 #include "policies/payback.hpp"
 #include "policies/plan.hpp"
 #include "policies/prediction.hpp"
+#include "policies/savings.hpp"
 #include "policies/schedule.hpp"
 #include "policies/worth.hpp"
 #include "runtime/exchange.hpp"
@@ -36,6 +37,7 @@ struct planner_settings {
   std::int32_t threads = 1;
   std::vector<std::int32_t> usable_slots;
   plan_limits limits;
+  std::int32_t moves_saved = 0;  ///< 0: none; else so many times the moves per layer (savings.hpp)
   std::int64_t expert_bytes = 0;
   std::int32_t staging_rows = 2;
   std::int32_t receives_per_batch = 4;
@@ -96,6 +98,7 @@ class planner {
 
   planner_settings settings_;
   planner_job job_;
+  move_savings savings_;
   std::vector<std::vector<std::int64_t>> memory_;  // [memory_windows - 1] a ring
   std::size_t remembered_ = 0;                     // windows ever
   std::atomic<bool> running_ = false;

@@ -238,6 +238,7 @@ void runtime::start_planner() {
   p.threads = c.planner_threads;
   p.usable_slots = usable_slots();
   p.limits = limits_of(c);
+  p.moves_saved = c.moves_saved;
   p.equal_shares = c.equal_shares != 0;
   p.expert_bytes = backend_->memory().expert_bytes_max();
   p.staging_rows = c.staging_experts;

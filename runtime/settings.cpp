@@ -48,6 +48,8 @@ void check_ranges(const ballast_config& c, int ranks) {
   require_in_range("max_moves", c.max_moves, -1, many);
   require_in_range("max_bytes", c.max_bytes, -1, many);
   require_in_range("max_moves_total", c.max_moves_total, -1, many);
+  require_in_range("moves_saved", c.moves_saved, 0, 1000);
+  if (c.moves_saved > 0) require_in_range("max_moves (to be saved)", c.max_moves, 0, 1'000'000'000);
   for (const std::int64_t bytes : c.max_bytes_per_link) {
     require_in_range("max_bytes_per_link", bytes, -1, many);
   }
@@ -174,6 +176,7 @@ std::vector<agreed_field> settings::agreed_fields() const {
       {"balance_min_permille", c.balance_min_permille},
       {"gain_min_permille", c.gain_min_permille},
       {"max_moves", c.max_moves},
+      {"moves_saved", c.moves_saved},
       {"max_bytes", c.max_bytes},
       {"max_moves_total", c.max_moves_total},
       {"max_bytes_per_link[local]", c.max_bytes_per_link[0]},

@@ -33,6 +33,7 @@ struct replay_options {
   bool equal_shares = false;
   std::int32_t groups = 0;  ///< 0: the model's, or 1
   std::int64_t max_moves = -1;
+  std::int32_t moves_saved = 0;
   std::int64_t max_bytes = -1;
   double balance_min = 1.0;
   double gain_min = 0.005;

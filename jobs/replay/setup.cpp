@@ -137,6 +137,7 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.balance_min_permille = permille("--balance-min", options.balance_min);
   config.gain_min_permille = permille("--gain-min", options.gain_min);
   config.max_moves = options.max_moves;
+  config.moves_saved = options.moves_saved;
   config.max_bytes = options.max_bytes;
   config.staging_experts = options.staging_experts;
   config.receives_per_batch = options.receives_per_batch;

@@ -2,7 +2,7 @@
 // (fit) and on window t + 1 (next), count the slots that receive an expert. Balance is mean / max
 // of the rank loads, mean over layers and windows. One set of options for all series.
 //
-// drift_bench SERIES_DIRECTORY TRACE_DIRECTORY [series name part] [layers]
+// drift_bench SERIES_DIRECTORY TRACE_DIRECTORY [series name part] [layers] [planned by, part]
 //
 // SERIES_DIRECTORY holds dsv3_drift.npy, qwen3_drift.npy and kimi_drift.npy as genloads.py of the
 // shared data writes them; TRACE_DIRECTORY the recorded traces. A file that is missing is named and
@@ -20,6 +20,7 @@
 #include "policies/balance.hpp"
 #include "policies/plan.hpp"
 #include "policies/prediction.hpp"
+#include "policies/savings.hpp"
 #include "tests/policies/synthetic_loads.hpp"
 
 namespace {
@@ -27,7 +28,8 @@ namespace {
 using namespace ballast;
 using longs = std::vector<std::int64_t>;
 
-constexpr std::int64_t moves_permille = 120;  // of a layer's slots, at most in one rebalance
+constexpr std::int64_t moves_permille = 120;  // of a layer's slots, earned by each rebalance
+constexpr std::int32_t saved_epochs = 8;      // so many times that are kept
 constexpr int memory_windows = 32;
 
 struct shape {
@@ -106,6 +108,7 @@ row run(const shape& size, const window_series& series, const char* policy, know
       testing::even_cluster(size.ranks / size.ranks_per_node, size.ranks_per_node);
   placement current = initial_placement(series.layers, series.experts, layout, usable);
   row result;
+  move_savings savings(moves_permille * layout.slots() / 1000, saved_epochs);
   const int rebalances = series.windows() - 1;
   for (int t = 0; t < rebalances; ++t) {
     plan_request request;
@@ -116,7 +119,6 @@ row run(const shape& size, const window_series& series, const char* policy, know
     request.threads = 2;
     const bool greedy = request.policy != "flow";
     request.compatible = greedy;
-    if (!greedy) request.limits.max_moves_per_layer = moves_permille * layout.slots() / 1000;
     const std::clock_t began = std::clock();
     forecast expected;
     if (known == knowledge::series) {
@@ -127,7 +129,12 @@ row run(const shape& size, const window_series& series, const char* policy, know
     } else {
       request.loads = series.at(known == knowledge::next_window ? t + 1 : t, 1);
     }
+    if (!greedy) {
+      savings.limit(savings.open_epoch(request.loads, current, size.ranks), series.layers,
+                    request.limits);
+    }
     plan made = decide(request);
+    savings.spend(made.moves());
     result.plan_ms += 1e3 * static_cast<double>(std::clock() - began) / CLOCKS_PER_SEC;
     const double moved =
         static_cast<double>(made.moves()) / (static_cast<double>(series.layers) * layout.slots());
@@ -152,14 +159,14 @@ void print(const shape& size, const char* what, const row& result, bool judged) 
 }
 
 int bench(const std::string& series_directory, const std::string& trace_directory,
-          const std::string& part, int layers) {
+          const std::string& part, int layers, const std::string& planner) {
   std::printf(
-      "# at most %lld permille of a layer's slots move; memory of %d windows; ms: processor time "
-      "of\n"
-      "# prediction and planning, two threads; !: misses the bar\n%-22s %-26s %7s %7s %7s %7s "
-      "%9s\n",
-      static_cast<long long>(moves_permille), memory_windows, "series", "planned by", "fit", "next",
-      "moved %", "first %", "ms");
+      "# moves of %lld permille of the slots a rebalance, saved for at most %d; memory of %d "
+      "windows;\n"
+      "# ms: processor time of prediction and planning, two threads; !: misses the bar\n"
+      "%-22s %-26s %7s %7s %7s %7s %9s\n",
+      static_cast<long long>(moves_permille), saved_epochs, memory_windows, "series", "planned by",
+      "fit", "next", "moved %", "first %", "ms");
   int missing = 0;
   for (const shape& size : shapes) {
     if (std::string(size.name).find(part) == std::string::npos) continue;
@@ -170,11 +177,14 @@ int bench(const std::string& series_directory, const std::string& trace_director
       continue;
     }
     const window_series series = read_series(path, size.window_steps, layers);
-    print(size, "flow, series", run(size, series, "flow", knowledge::series), true);
-    print(size, "flow, last window", run(size, series, "flow", knowledge::last_window), false);
-    print(size, "flow that knows the next", run(size, series, "flow", knowledge::next_window),
-          false);
-    print(size, "published greedy", run(size, series, "deepseek", knowledge::last_window), false);
+    const auto show = [&](const char* what, const char* policy, knowledge known, bool judged) {
+      if (std::string(what).find(planner) == std::string::npos) return;
+      print(size, what, run(size, series, policy, known), judged);
+    };
+    show("flow, series", "flow", knowledge::series, true);
+    show("flow, last window", "flow", knowledge::last_window, false);
+    show("flow that knows the next", "flow", knowledge::next_window, false);
+    show("published greedy", "deepseek", knowledge::last_window, false);
     std::printf("%-22s %-26s %.4f  %.4f  %6.1f\n", size.name, "the bar", size.fit, size.next,
                 size.moved_percent);
   }
@@ -185,11 +195,13 @@ int bench(const std::string& series_directory, const std::string& trace_director
 
 int main(int argc, char** argv) {
   if (argc < 3) {
-    std::fprintf(stderr, "usage: drift_bench SERIES_DIRECTORY TRACE_DIRECTORY [part] [layers]\n");
+    std::fprintf(stderr,
+                 "usage: drift_bench SERIES_DIRECTORY TRACE_DIRECTORY [part] [layers] [planner]\n");
     return 64;
   }
   try {
-    return bench(argv[1], argv[2], argc > 3 ? argv[3] : "", argc > 4 ? std::atoi(argv[4]) : 4096);
+    return bench(argv[1], argv[2], argc > 3 ? argv[3] : "", argc > 4 ? std::atoi(argv[4]) : 4096,
+                 argc > 5 ? argv[5] : "");
   } catch (const std::exception& e) {
     std::fprintf(stderr, "drift_bench: %s\n", e.what());
     return 70;

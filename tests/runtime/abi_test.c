@@ -20,7 +20,7 @@ AT(ballast_rank_place, gpu_bus_id, 100);
 AT(ballast_rank_place, gpu_model, 132);
 AT(ballast_rank_place, nic_name, 196);
 
-SIZE(ballast_config, 304);
+SIZE(ballast_config, 312);
 AT(ballast_config, struct_size, 0);
 AT(ballast_config, layers, 8);
 AT(ballast_config, experts, 12);
@@ -70,6 +70,8 @@ AT(ballast_config, max_bytes_per_link, 256);
 AT(ballast_config, equal_shares, 288);
 AT(ballast_config, past_window_count, 292);
 AT(ballast_config, past_windows, 296);
+AT(ballast_config, moves_saved, 304);
+AT(ballast_config, reserved_saved, 308);
 
 SIZE(ballast_tensor, 24);
 AT(ballast_tensor, base, 0);

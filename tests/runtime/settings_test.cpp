@@ -84,6 +84,9 @@ TEST(settings, fields_out_of_range_are_named_with_their_value) {
       {[](auto& c) { c.gain_min_permille = 1001; },
        "gain_min_permille is 1001, expected 0 to 1000"},
       {[](auto& c) { c.max_moves = -2; }, "max_moves is -2, expected -1 to 4611686018427387904"},
+      {[](auto& c) { c.moves_saved = 1001; }, "moves_saved is 1001, expected 0 to 1000"},
+      {[](auto& c) { c.moves_saved = 1; },
+       "max_moves (to be saved) is -1, expected 0 to 1000000000"},
       {[](auto& c) { c.max_bytes = -2; }, "max_bytes is -2, expected -1 to 4611686018427387904"},
       {[](auto& c) { c.staging_experts = 0; }, "staging_experts is 0, expected 1 to 1024"},
       {[](auto& c) { c.receives_per_batch = 0; }, "receives_per_batch is 0, expected 1 to 4096"},
@@ -307,6 +310,10 @@ TEST(settings, every_field_that_ranks_must_share_is_compared) {
       [](auto& c) { c.balance_min_permille = 900; },
       [](auto& c) { c.gain_min_permille = 6; },
       [](auto& c) { c.max_moves = 4; },
+      [](auto& c) {
+        c.max_moves = 4;
+        c.moves_saved = 2;
+      },
       [](auto& c) { c.max_bytes = 4; },
       [](auto& c) { c.staging_experts = 3; },
       [](auto& c) { c.receives_per_batch = 3; },
