@@ -10,6 +10,7 @@ namespace {
 constexpr std::size_t top_ranks = 2;       // whose experts are tried elsewhere
 constexpr std::size_t partner_ranks = 12;  // of the least risk, where they are tried
 constexpr int steps_max = 200;
+constexpr std::size_t tries = 48;  // changes of divided experts whose effect is computed, a step
 // What a move has to gain: the square of a 64th of the mean load, in units of score. It keeps
 // moves from following noise.
 constexpr std::int64_t price = std::int64_t{1} << 16;
@@ -103,11 +104,12 @@ void hedge_search::choose_tops(hedge_state& state) {
   const std::int64_t highest = risks_[order_.front()];
   state.set_base(highest - highest / depth_parts);
   hedge_state::score_type sum = 0;
-  for (const std::int64_t risk : risks_) sum += state.score_at(risk);
+  scores_.clear();
+  for (const std::int64_t risk : risks_) sum += scores_.emplace_back(state.score_at(risk));
   const auto ranks = static_cast<hedge_state::score_type>(risks_.size());
   tops_.clear();
   for (std::size_t i = 0; i < order_.size() && tops_.size() < top_ranks; ++i) {
-    if (i >= top_ranks && state.score_at(risks_[order_[i]]) * ranks < 2 * sum) break;
+    if (i >= top_ranks && scores_[order_[i]] * ranks < 2 * sum) break;
     if (!stuck_[order_[i]]) tops_.push_back(i);
   }
 }
@@ -115,6 +117,7 @@ void hedge_search::choose_tops(hedge_state& state) {
 hedge_search::candidate hedge_search::best_change(hedge_state& state) {
   const slot_layout& layout = state.layout();
   candidate best;
+  promising_.clear();
   const std::size_t ranks = order_.size();
   for (const std::size_t top : tops_) {
     const int home = order_[top];
@@ -141,11 +144,12 @@ hedge_search::candidate hedge_search::best_change(hedge_state& state) {
       }
     }
   }
+  try_promising(state, best);
   return best;
 }
 
-void hedge_search::consider(hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
-                            candidate& best) {
+void hedge_search::consider(const hedge_state& state, std::int32_t from, std::int32_t to,
+                            bool swaps, candidate& best) {
   const slot_layout& layout = state.layout();
   const int there = arrivals(state, state.expert(from), to);
   const int back = swaps ? arrivals(state, state.expert(to), from) : 0;
@@ -155,36 +159,138 @@ void hedge_search::consider(hedge_state& state, std::int32_t from, std::int32_t 
     return;
   }
   if (!may_win(state, from, to, swaps, more, best)) return;
-  state.begin_trial(from, to);
-  const candidate next{0, from, to, swaps};
-  apply(state, next);
-  const hedge_state::score_type gain = state.gain() - price * std::max(more, 0);
-  state.roll_back();
-  if (gain <= 0) return;
-  const hedge_state::score_type value = worth(gain, more);
-  if (value > best.value) best = {value, from, to, swaps};
+  candidate next{0, from, to, swaps, more};
+  if (swaps && are_single(state, from, to)) {
+    next.value = worth(state.gain_of_swap(from, to), more);
+    if (next.value > best.value) best = next;
+    return;
+  }
+  next.value = worth(estimate(state, next), more);
+  promising_.push_back(next);
 }
 
-/// Whether a swap of experts without other replicas could be better than the best: what it gains at
-/// most, with no variance left on the two ranks.
+/// Makes those changes that promise most, one at a time, to see what they bring.
+void hedge_search::try_promising(hedge_state& state, candidate& best) {
+  const auto better = [](const candidate& a, const candidate& b) {
+    if (a.value != b.value) return a.value > b.value;
+    return a.from != b.from ? a.from < b.from : a.to != b.to ? a.to < b.to : a.swaps < b.swaps;
+  };
+  const std::size_t count = std::min(tries, promising_.size());
+  const auto end = promising_.begin() + static_cast<std::ptrdiff_t>(count);
+  std::nth_element(promising_.begin(), end, promising_.end(), better);
+  std::sort(promising_.begin(), end, better);
+  for (std::size_t i = 0; i < count; ++i) {
+    candidate next = promising_[i];
+    if (!may_win(state, next.from, next.to, next.swaps, next.more, best)) continue;
+    state.begin_trial(next.from, next.to);
+    apply(state, next);
+    next.value = worth(state.gain(), next.more);
+    state.roll_back();
+    if (next.value > best.value) best = next;
+  }
+}
+
+/// What a change gains by the risks there are, as if load alone counted and could be shifted just
+/// so.
+hedge_state::score_type hedge_search::estimate(const hedge_state& state,
+                                               const candidate& next) const {
+  return next.swaps ? estimate_swap(state, next) : estimate_replica(state, next);
+}
+
+/// The two ranks alone even out, as far as the experts allow that are divided.
+hedge_state::score_type hedge_search::estimate_swap(const hedge_state& state,
+                                                    const candidate& next) const {
+  const int home = state.layout().rank_of(next.from);
+  const int rank = state.layout().rank_of(next.to);
+  const std::int32_t expert = state.expert(next.from);
+  const std::int32_t other = state.expert(next.to);
+  std::int64_t least = state.flow(next.from) - state.flow(next.to);
+  std::int64_t most = least;
+  if (state.slots_of(expert).size() > 1) {
+    least -= state.flow(next.from);
+    most += state.weight(expert) - state.flow(next.from);
+  }
+  if (state.slots_of(other).size() > 1) {
+    least -= state.weight(other) - state.flow(next.to);
+    most += state.flow(next.to);
+  }
+  const auto parts = static_cast<std::int64_t>(state.slots_of(expert).size());
+  const auto other_parts = static_cast<std::int64_t>(state.slots_of(other).size());
+  const std::int64_t goes = state.own_risk(expert, parts) - state.own_risk(other, other_parts);
+  const std::int64_t here = risks_[home] - goes;
+  const std::int64_t there = risks_[rank] + goes;
+  const std::int64_t shifted = std::clamp((here - there) / 2, least, most);
+  return scores_[home] + scores_[rank] - state.score_at(here - shifted) -
+         state.score_at(there + shifted);
+}
+
+/// All hosts of the expert give alike to the new one; what leaves there goes to its other hosts
+/// alike.
+hedge_state::score_type hedge_search::estimate_replica(const hedge_state& state,
+                                                       const candidate& next) const {
+  const slot_layout& layout = state.layout();
+  const auto hosts = state.slots_of(state.expert(next.from));
+  const auto count = static_cast<std::int64_t>(hosts.size());
+  const std::int32_t leaving = state.expert(next.to);
+  const int rank = layout.rank_of(next.to);
+  std::int64_t there = risks_[rank];
+  hedge_state::score_type gain = scores_[rank];
+  if (leaving != no_expert) {
+    const auto others = state.slots_of(leaving);
+    const auto left = static_cast<std::int64_t>(others.size()) - 1;
+    const std::int64_t more = state.flow(next.to) / left + state.own_risk(leaving, left) -
+                              state.own_risk(leaving, left + 1);
+    there -= state.flow(next.to) + state.own_risk(leaving, left + 1);
+    for (const std::int32_t slot : others) {
+      const int host = layout.rank_of(slot);
+      if (host != rank) gain += scores_[host] - state.score_at(risks_[host] + more);
+    }
+  }
+  const std::int32_t expert = state.expert(next.from);
+  const std::int64_t calmer = state.own_risk(expert, count) - state.own_risk(expert, count + 1);
+  there += state.own_risk(expert, count + 1);
+  std::int64_t sum = there;
+  for (const std::int32_t slot : hosts) sum += risks_[layout.rank_of(slot)] - calmer;
+  const std::int64_t taken =
+      std::clamp<std::int64_t>(sum / (count + 1) - there, 0, state.weight(expert));
+  for (const std::int32_t slot : hosts) {
+    const int host = layout.rank_of(slot);
+    gain += scores_[host] - state.score_at(risks_[host] - calmer - taken / count);
+  }
+  return gain - state.score_at(there + taken);
+}
+
+bool hedge_search::are_single(const hedge_state& state, std::int32_t from, std::int32_t to) {
+  return state.slots_of(state.expert(from)).size() == 1 &&
+         state.slots_of(state.expert(to)).size() == 1;
+}
+
+/// Whether a change could be better than the best: what it gains at most, with no risk left on the
+/// ranks concerned, or, where loads do not divide, no variance.
 bool hedge_search::may_win(const hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
                            int more, const candidate& best) const {
-  if (!swaps || !even_ || state.slots_of(state.expert(from)).size() > 1 ||
-      state.slots_of(state.expert(to)).size() > 1) {
-    return true;
+  const slot_layout& layout = state.layout();
+  const int home = layout.rank_of(from);
+  const int rank = layout.rank_of(to);
+  hedge_state::score_type most = scores_[home] + scores_[rank];
+  if (swaps && even_ && are_single(state, from, to)) {
+    const std::int64_t goes = state.weight(state.expert(from)) - state.weight(state.expert(to));
+    most -= state.score_at(state.load(home) - goes) + state.score_at(state.load(rank) + goes);
   }
-  const int home = state.layout().rank_of(from);
-  const int rank = state.layout().rank_of(to);
-  const std::int64_t goes = state.weight(state.expert(from)) - state.weight(state.expert(to));
-  const hedge_state::score_type most = state.score_at(risks_[home]) + state.score_at(risks_[rank]) -
-                                       state.score_at(state.load(home) - goes) -
-                                       state.score_at(state.load(rank) + goes) -
-                                       price * std::max(more, 0);
-  return most > 0 && worth(most, more) > best.value;
+  for (const std::int32_t slot : {from, to}) {
+    if (state.expert(slot) == no_expert) continue;
+    for (const std::int32_t other : state.slots_of(state.expert(slot))) {
+      const int host = layout.rank_of(other);
+      if (host != home && host != rank) most += scores_[host];
+    }
+  }
+  return worth(most, more) > best.value;
 }
 
+/// After the price of what has to be received.
 hedge_state::score_type hedge_search::worth(hedge_state::score_type gain, int more) {
-  return more > 0 ? gain * free_value / more : gain * free_value * free_value;
+  gain -= price * std::max(more, 0);
+  return gain * (more > 0 ? free_value / more : free_value * free_value);  // more is 2 at most
 }
 
 void hedge_search::apply(hedge_state& state, const candidate& next) {

@@ -36,6 +36,7 @@ class hedge_search {
     std::int32_t from = -1;
     std::int32_t to = -1;
     bool swaps = false;
+    int more = 0;  // experts that have to be received
   };
 
   void list_origin(const slot_layout& layout, std::span<const std::int32_t> origin, int experts);
@@ -46,8 +47,13 @@ class hedge_search {
   int arrivals(const hedge_state& state, std::int32_t expert, std::int32_t slot) const;
   void choose_tops(hedge_state& state);
   candidate best_change(hedge_state& state);
-  void consider(hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
+  void consider(const hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
                 candidate& best);
+  void try_promising(hedge_state& state, candidate& best);
+  hedge_state::score_type estimate(const hedge_state& state, const candidate& next) const;
+  hedge_state::score_type estimate_swap(const hedge_state& state, const candidate& next) const;
+  hedge_state::score_type estimate_replica(const hedge_state& state, const candidate& next) const;
+  static bool are_single(const hedge_state& state, std::int32_t from, std::int32_t to);
   bool may_win(const hedge_state& state, std::int32_t from, std::int32_t to, bool swaps, int more,
                const candidate& best) const;
   static hedge_state::score_type worth(hedge_state::score_type gain, int more);
@@ -61,8 +67,10 @@ class hedge_search {
   std::vector<std::int32_t> occupied_;      // [ranks]
   std::vector<std::int32_t> order_;         // [ranks] highest risk first
   std::vector<std::int64_t> risks_;
-  std::vector<std::uint8_t> stuck_;   // [ranks] nothing helps it, as far as is known
-  std::vector<std::size_t> tops_;     // places in order_
+  std::vector<std::uint8_t> stuck_;              // [ranks] nothing helps it, as far as is known
+  std::vector<std::size_t> tops_;                // places in order_
+  std::vector<hedge_state::score_type> scores_;  // at those risks
+  std::vector<candidate> promising_;  // changes of experts with other replicas, by their estimates
   std::vector<std::uint8_t> closed_;  // [ranks] can receive nothing more
 };
 

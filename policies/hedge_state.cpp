@@ -64,6 +64,7 @@ bool hedge_state::start(const varying_loads& expected, const slot_layout& layout
   if (hosts < 2 || samples_ < 1 || !any) return false;
   scale(expected);
   weigh_samples();
+  if (together_part_ == 0) samples_ = 0;  // what they add up to does not count
 
   expert_.assign(expert_of_slot.begin(), expert_of_slot.end());
   share_.assign(expert_.size(), 0);
@@ -71,6 +72,7 @@ bool hedge_state::start(const varying_loads& expected, const slot_layout& layout
   load_.assign(slowness_.size(), 0);
   alone_.assign(slowness_.size(), 0);
   together_.assign(slowness_.size() * static_cast<std::size_t>(samples_), 0);
+  known_risk_.assign(slowness_.size(), -1);
   for (std::size_t slot = 0; slot < expert_.size(); ++slot) {
     if (expert_[slot] == no_expert) continue;
     slots_[expert_[slot]].push_back(static_cast<std::int32_t>(slot));
@@ -82,6 +84,7 @@ bool hedge_state::start(const varying_loads& expected, const slot_layout& layout
   z_ = quantile(hosts);
   if (spread == 0) return false;
   per_variance_ = (z_ << 30) / (2 * spread);
+  known_risk_.assign(slowness_.size(), -1);
   bend_.resize(weight_.size());
   for (std::size_t expert = 0; expert < bend_.size(); ++expert) {
     std::int64_t squares = 0;
@@ -130,13 +133,13 @@ void hedge_state::weigh_samples() {
   const std::size_t experts = weight_.size();
   wide squares = 0;  // of covariances, all pairs; by products of samples, which are fewer
   for (int k = 0; k < samples_; ++k) {
-    for (int l = 0; l < samples_; ++l) {
+    for (int l = 0; l <= k; ++l) {
       std::int64_t product = 0;
       for (std::size_t e = 0; e < experts; ++e) {
         product +=
             (static_cast<std::int64_t>(sample_[e * samples_ + k]) * sample_[e * samples_ + l]) >> 8;
       }
-      squares += static_cast<wide>(product) * product;
+      squares += static_cast<wide>(product) * product * (l < k ? 2 : 1);
     }
   }
   wide variances = 0;
@@ -171,10 +174,14 @@ std::int64_t hedge_state::variance(int rank) const {
   return variance(squares, alone_[rank]);
 }
 
-std::int64_t hedge_state::risk(int rank) const { return risk_at(rank, variance(rank)); }
+std::int64_t hedge_state::risk(int rank) const {
+  std::int64_t& known = known_risk_[rank];
+  if (known < 0) known = risk_at(rank, load_[rank], variance(rank));
+  return known;
+}
 
-std::int64_t hedge_state::risk_at(int rank, std::int64_t variance) const {
-  const std::int64_t level = (load_[rank] >> share_bits) + per_variance(variance);
+std::int64_t hedge_state::risk_at(int rank, std::int64_t load, std::int64_t variance) const {
+  const std::int64_t level = (load >> share_bits) + per_variance(variance);
   return slowness_[rank] == (std::int64_t{1} << share_bits)
              ? level
              : clamped(static_cast<wide>(level) * slowness_[rank] >> share_bits, level_max);
@@ -201,6 +208,7 @@ void hedge_state::set_share(std::int32_t slot, std::int32_t share) {
   const std::int32_t expert = expert_[slot];
   const auto rank = static_cast<std::size_t>(layout_->rank_of(slot));
   const std::int64_t more = share - share_[slot];
+  known_risk_[rank] = -1;
   load_[rank] += more * weight_[expert];
   const std::int64_t before = share_[slot] * spread_[expert] >> share_bits;
   const std::int64_t after = share * spread_[expert] >> share_bits;
@@ -263,7 +271,7 @@ hedge_state::slope hedge_state::slope_of(std::int32_t slot) const {
       value = clamped(static_cast<wide>(value) * slowness_[rank] >> share_bits, level_max);
     return std::clamp<std::int64_t>(value >> slope_shift, 0, slope_max);
   };
-  const std::int64_t risk = risk_at(rank, variance(squares, alone_[rank]));
+  const std::int64_t risk = risk_at(rank, load_[rank], variance(squares, alone_[rank]));
   const std::int64_t height = std::clamp<std::int64_t>(risk >> slope_shift, 1, slope_max);
   const std::int64_t by_share = coarse(rise);
   return {height, height * by_share, 3 * by_share * by_share + height * coarse(bend_[expert])};
@@ -333,12 +341,36 @@ void hedge_state::swap(std::int32_t a, std::int32_t b) {
   split(second);
 }
 
+hedge_state::score_type hedge_state::gain_of_swap(std::int32_t a, std::int32_t b) const {
+  const std::int32_t first = expert_[a];
+  const std::int32_t second = expert_[b];
+  const int from = layout_->rank_of(a);
+  const int to = layout_->rank_of(b);
+  const std::int64_t* from_sums = together_.data() + static_cast<std::size_t>(from) * samples_;
+  const std::int64_t* to_sums = together_.data() + static_cast<std::size_t>(to) * samples_;
+  const std::int32_t* firsts = sample_.data() + static_cast<std::size_t>(first) * samples_;
+  const std::int32_t* seconds = sample_.data() + static_cast<std::size_t>(second) * samples_;
+  std::int64_t from_squares = 0;
+  std::int64_t to_squares = 0;
+  for (int k = 0; k < samples_; ++k) {
+    const std::int64_t goes = firsts[k] - seconds[k];
+    const std::int64_t here = std::clamp((from_sums[k] >> share_bits) - goes, -sum_max, sum_max);
+    const std::int64_t there = std::clamp((to_sums[k] >> share_bits) + goes, -sum_max, sum_max);
+    from_squares += here * here;
+    to_squares += there * there;
+  }
+  const std::int64_t load = (weight_[first] - weight_[second]) << share_bits;
+  const std::int64_t alone = spread_[first] * spread_[first] - spread_[second] * spread_[second];
+  return score(from) + score(to) -
+         score_at(risk_at(from, load_[from] - load, variance(from_squares, alone_[from] - alone))) -
+         score_at(risk_at(to, load_[to] + load, variance(to_squares, alone_[to] + alone)));
+}
+
 void hedge_state::begin_trial(std::int32_t slot, std::int32_t other) {
   kept_slots_.clear();
   kept_experts_.clear();
   kept_ranks_.clear();
   kept_values_.clear();
-  kept_scores_.clear();
   keep_rank(layout_->rank_of(slot));
   keep_rank(layout_->rank_of(other));
   keep_expert(expert_[slot]);
@@ -354,9 +386,9 @@ void hedge_state::keep_rank(int rank) {
   kept_ranks_.push_back(rank);
   kept_values_.push_back(load_[rank]);
   kept_values_.push_back(alone_[rank]);
+  kept_values_.push_back(risk(rank));
   const auto first = together_.begin() + static_cast<std::ptrdiff_t>(rank) * samples_;
   kept_values_.insert(kept_values_.end(), first, first + samples_);
-  kept_scores_.push_back(score(rank));
 }
 
 void hedge_state::keep_expert(std::int32_t expert) {
@@ -371,9 +403,10 @@ void hedge_state::keep_expert(std::int32_t expert) {
 }
 
 hedge_state::score_type hedge_state::gain() const {
+  const auto stride = static_cast<std::size_t>(samples_) + 3;
   score_type sum = 0;
   for (std::size_t i = 0; i < kept_ranks_.size(); ++i) {
-    sum += kept_scores_[i] - score(kept_ranks_[i]);
+    sum += score_at(kept_values_[i * stride + 2]) - score(kept_ranks_[i]);
   }
   return sum;
 }
@@ -386,13 +419,14 @@ void hedge_state::roll_back() {
   for (std::size_t i = 0; i < kept_experts_.size(); ++i) {
     std::swap(slots_[kept_experts_[i]], kept_lists_[i]);
   }
-  const auto stride = static_cast<std::size_t>(samples_) + 2;
+  const auto stride = static_cast<std::size_t>(samples_) + 3;
   for (std::size_t i = 0; i < kept_ranks_.size(); ++i) {
     const auto rank = static_cast<std::size_t>(kept_ranks_[i]);
     const auto values = kept_values_.begin() + static_cast<std::ptrdiff_t>(i * stride);
     load_[rank] = values[0];
     alone_[rank] = values[1];
-    std::copy(values + 2, values + static_cast<std::ptrdiff_t>(stride),
+    known_risk_[rank] = values[2];
+    std::copy(values + 3, values + static_cast<std::ptrdiff_t>(stride),
               together_.begin() + static_cast<std::ptrdiff_t>(rank) * samples_);
   }
 }

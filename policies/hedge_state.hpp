@@ -54,6 +54,11 @@ class hedge_state {
 
   std::int64_t risk(int rank) const;
   std::int64_t load(int rank) const { return load_[rank] >> 16; }
+  std::int64_t flow(std::int32_t slot) const { return weight_[expert_[slot]] * share_[slot] >> 16; }
+  /// What a rank's risk has of the expert's own variance if it carries one of `parts` equal parts.
+  std::int64_t own_risk(std::int32_t expert, std::int64_t parts) const {
+    return bend_[expert] / (2 * parts * parts);
+  }
   std::int64_t weight(std::int32_t expert) const { return weight_[expert]; }
   /// The square of its excess over the base, in units of 2^-28 mean loads squared.
   score_type score(int rank) const { return score_at(risk(rank)); }
@@ -72,6 +77,9 @@ class hedge_state {
 
   /// Splits every replicated expert anew.
   void split_all();
+
+  /// What `gain` would be after a swap of two experts without other replicas.
+  score_type gain_of_swap(std::int32_t a, std::int32_t b) const;
 
   /// What the change that follows brings is undone by `roll_back`.
   void begin_trial(std::int32_t slot, std::int32_t other);
@@ -100,7 +108,7 @@ class hedge_state {
   std::int64_t per_variance(std::int64_t variance) const {
     return static_cast<std::int64_t>(static_cast<score_type>(variance) * per_variance_ >> 40);
   }
-  std::int64_t risk_at(int rank, std::int64_t variance) const;
+  std::int64_t risk_at(int rank, std::int64_t load, std::int64_t variance) const;
   void set_share(std::int32_t slot, std::int32_t share);
   void put(std::int32_t slot, std::int32_t expert);
   void leave(std::int32_t slot);
@@ -129,14 +137,14 @@ class hedge_state {
   std::vector<std::int64_t> load_;                // [ranks] in 1/65536 units
   std::vector<std::int64_t> alone_;               // [ranks] sum of squared spreads
   std::vector<std::int64_t> together_;            // [ranks, samples] in 1/65536 units
+  mutable std::vector<std::int64_t> known_risk_;  // [ranks] -1: not since the rank changed
 
   std::vector<slope> slopes_;
   std::vector<kept_slot> kept_slots_;
   std::vector<std::int32_t> kept_experts_;
   std::vector<std::vector<std::int32_t>> kept_lists_;
   std::vector<std::int32_t> kept_ranks_;
-  std::vector<std::int64_t> kept_values_;  // per kept rank: load, alone, together
-  std::vector<score_type> kept_scores_;
+  std::vector<std::int64_t> kept_values_;  // per kept rank: load, alone, risk, together
 };
 
 }  // namespace ballast
