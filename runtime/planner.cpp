@@ -96,6 +96,8 @@ void planner::serve(std::vector<std::int32_t> cpus, int avoid_cpu) {
     } catch (const std::exception& e) {
       job_.failure = e.what();
       if (job_.failure.empty()) job_.failure = "an exception without text";
+    } catch (...) {  // a plug-in may throw anything
+      job_.failure = "an unknown exception";
     }
     running_.store(false, std::memory_order_release);
     lock.lock();

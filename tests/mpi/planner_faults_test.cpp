@@ -1,4 +1,5 @@
-// What can go wrong with the planner's thread: one rank cannot start it.
+// What can go wrong with the planner's thread: one rank cannot start it, or the policy that it
+// calls throws.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
@@ -28,12 +29,17 @@ namespace ballast {
 namespace {
 
 int odd_rank() { return size_of(MPI_COMM_WORLD) - 1; }
+bool is_odd() { return rank_of(MPI_COMM_WORLD) == odd_rank(); }
+
+void keep_line(void* user, std::int32_t, const char* text) {
+  *static_cast<std::string*>(user) += std::string(text) + "\n";
+}
 
 TEST(planner_faults, a_thread_that_one_rank_cannot_start_fails_all) {
   bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
   ASSERT_EQ(model.create(), BALLAST_OK) << ballast_last_error();
   ASSERT_EQ(model.load(), BALLAST_OK) << ballast_last_error();
-  threads_are_refused = rank_of(MPI_COMM_WORLD) == odd_rank();
+  threads_are_refused = is_odd();
   const ballast_status status = model.start();
   threads_are_refused = false;
   const std::string text = ballast_last_error();
@@ -44,6 +50,42 @@ TEST(planner_faults, a_thread_that_one_rank_cannot_start_fails_all) {
   EXPECT_EQ(ballast_step(model.context, nullptr), BALLAST_ERROR_STATE);
   EXPECT_EQ(model.start(), BALLAST_ERROR_STATE);
   EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
+}
+
+std::int32_t throw_if_odd(void* is_odd, const ballast_policy_question*, std::int32_t*,
+                          std::int32_t*) {
+  if (is_odd != nullptr) throw 42;
+  return BALLAST_POLICY_DONE;
+}
+
+// A policy whose `user` is not NULL on the odd rank.
+void register_policy_named(const char* name, ballast_policy_function function) {
+  static char odd = 0;
+  const ballast_policy policy = {sizeof(policy), name, nullptr, function,
+                                 is_odd() ? &odd : nullptr};
+  ASSERT_EQ(ballast_policy_register(&policy), BALLAST_OK) << ballast_last_error();
+}
+
+TEST(planner_faults, a_policy_that_throws_anything_drops_the_epoch) {
+  register_policy_named("throws", throw_if_odd);
+  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  model.config.policy = "throws";
+  std::string log;
+  model.config.log = keep_line;
+  model.config.log_user = &log;
+  ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
+  ballast_step_result result = {};
+  result.struct_size = sizeof(result);
+  for (int i = 0; i < 100000 && result.epoch_closed == 0; ++i) {
+    model.record(1, i);
+    ASSERT_EQ(ballast_step(model.context, &result), BALLAST_OK) << ballast_last_error();
+  }
+  ballast_epoch epoch = {};
+  epoch.struct_size = sizeof(epoch);
+  ASSERT_EQ(ballast_epoch_report(model.context, 0, &epoch), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(epoch.outcome, BALLAST_OUTCOME_DROPPED);
+  EXPECT_EQ(epoch.reason, "rank " + std::to_string(odd_rank()) + ": the planner failed");
+  EXPECT_EQ(log.find("the planner failed: an unknown exception") != log.npos, is_odd()) << log;
 }
 
 }  // namespace
