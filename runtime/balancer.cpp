@@ -43,19 +43,24 @@ void balancer::step(ballast_step_result* result) {
   tables_changed_ = false;
   const std::int64_t epochs_before = reports_made_;
   if (dead_status_ != BALLAST_OK) throw error(dead_status_, dead_text_);
-  if (--steps_to_trigger_ == 0 || phase_ != BALLAST_PHASE_IDLE || votes_.any_outstanding())
-      [[unlikely]] {
-    const ballast_status status = guard([this] { busy_step(); });
-    if (status != BALLAST_OK) {
-      keep_failure(status, last_error_text());
-      throw error(dead_status_, dead_text_);
-    }
+  // A step that fails half-way, on whatever, cannot be gone on from.
+  dead_status_ = guard([this] { any_step(); });
+  if (dead_status_ != BALLAST_OK) {
+    dead_text_ = last_error_text();
+    throw error(dead_status_, dead_text_);
   }
   if (result != nullptr) {
-    result->step = step_;
+    result->step = step_ - 1;
     result->phase = phase_;
     result->tables_changed = tables_changed_;
     result->epoch_closed = reports_made_ != epochs_before;
+  }
+}
+
+void balancer::any_step() {
+  if (--steps_to_trigger_ == 0 || phase_ != BALLAST_PHASE_IDLE || votes_.any_outstanding())
+      [[unlikely]] {
+    busy_step();
   }
   ++step_;
   listening_ = counters_.balancing != 0 && parts_.weights.listens_at(step_);
@@ -83,12 +88,6 @@ void balancer::busy_step() {
     ballast_epoch& closed = reports_[(reports_made_ - 1) % reports_.size()];
     closed.stall_seconds_max = std::max(closed.stall_seconds_max, seconds);
   }
-}
-
-// A step that failed half-way, on whatever, cannot be gone on from.
-void balancer::keep_failure(ballast_status status, const char* text) {
-  dead_status_ = status;
-  dead_text_ = text;
 }
 
 void balancer::take_vote() {
@@ -251,27 +250,32 @@ void balancer::pause(bool drop) {
   drop_requested_ |= drop;
 }
 
-bool balancer::finish() {
-  if (dead_status_ != BALLAST_OK) return false;
+void balancer::finish() {
+  // A mismatch is found by all ranks in the same vote; of any other failure they may not know.
+  if (dead_status_ != BALLAST_OK && dead_status_ != BALLAST_ERROR_CONFIG_MISMATCH &&
+      parts_.ranks > 1)
+    throw error(dead_status_, dead_text_);
   const double deadline = parts_.config.config.deadline_seconds;
+  const auto start = steady_clock::now();
+  const auto require = [&](bool in_time) {
+    if (in_time) return;
+    throw error(BALLAST_ERROR_DEADLINE, fmt::format("step {}, phase {}: no answer within {} s",
+                                                    step_, phase_names[phase_], deadline));
+  };
   transfer_.drain();
   const auto meanwhile = [this] { transfer_.progress(); };
   for (std::int64_t s = step_; s < step_ + parts_.config.config.consensus_lag; ++s) {
     if (!votes_.due(s)) continue;
-    if (!wait_until(votes_.request(s), deadline, meanwhile)) return false;
+    require(wait_until(votes_.request(s), deadline, meanwhile));
     votes_.take(s);
   }
-  const auto start = steady_clock::now();
-  while (!post_reduce()) {
-    if (seconds_since(start) > deadline) return false;
-  }
-  if (reduce_request_ != MPI_REQUEST_NULL && !wait_until(reduce_request_, deadline, meanwhile))
-    return false;
+  while (!post_reduce()) require(seconds_since(start) <= deadline);
+  if (reduce_request_ != MPI_REQUEST_NULL)
+    require(wait_until(reduce_request_, deadline, meanwhile));
   while (!transfer_.finished()) {
     transfer_.progress();
-    if (seconds_since(start) > deadline) return false;
+    require(seconds_since(start) <= deadline);
   }
-  return true;
 }
 
 ballast_counters balancer::counters() const {

@@ -68,9 +68,10 @@ class balancer {
   void pause(bool drop);
   void resume() { paused_ = drop_requested_ = false; }
 
-  /// Collective, bounded: completes everything under way without committing it. False if the ranks
-  /// are silent or were before.
-  bool finish();
+  /// Collective, blocking up to the deadline: completes everything under way on this rank, but for
+  /// the planner, without committing it. Throws error(DEADLINE) if ranks are silent, and what a
+  /// step has thrown if that leaves ranks with different things under way.
+  void finish();
 
   ballast_counters counters() const;
   /// The report of a past epoch, newest = 0; null if there is none.
@@ -79,8 +80,8 @@ class balancer {
   std::span<const ballast_damage> damaged() const { return damaged_; }
 
  private:
+  void any_step();
   void busy_step();
-  void keep_failure(ballast_status status, const char* text);
   void take_vote();
   void advance();
   bool post_reduce();

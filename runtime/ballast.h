@@ -378,9 +378,12 @@ BALLAST_API ballast_status ballast_alloc(ballast_context* context, size_t bytes,
  * error only ballast_destroy is allowed. */
 BALLAST_API ballast_status ballast_start(ballast_context* context);
 
-/* Collective, blocking up to the deadline: finishes transfers under way without committing them.
- * NULL is allowed (and then local). After BALLAST_ERROR_DEADLINE it does not wait and leaves what
- * MPI still owns to the process's end. */
+/* Collective, blocking up to the deadline: finishes transfers and a plan under way without
+ * committing them. NULL is allowed (and then local). `context` is not to be used again whatever it
+ * returns. DEADLINE: ranks are silent, or a policy has not come back; what MPI or the planner's
+ * thread still use is left to the process's end. After an error of ballast_step, but for
+ * CONFIG_MISMATCH, it does not wait where there are other ranks, leaves as much, and returns that
+ * error. */
 BALLAST_API ballast_status ballast_destroy(ballast_context* context);
 
 /* ---- recording and routing ----------------------------------------------------------- */

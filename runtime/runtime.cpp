@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
 #include <cstdio>
 #include <limits>
 #include <system_error>
+#include <thread>
 
 #include "policies/digest.hpp"
 #include "runtime/agreement.hpp"
@@ -267,18 +269,27 @@ void runtime::start_planner() {
                                      place.node, place.island, planner_->binding()));
 }
 
-bool runtime::finish() {
-  bool clean = false;
-  // A GPU that has failed leaves nothing to be finished.
-  guard([&] {
-    clean = (!balancer_ || balancer_->finish()) && (!backend_ || backend_->disconnect());
+void runtime::finish() {
+  const auto start = steady_clock::now();
+  const double deadline = settings_.config.deadline_seconds;
+  const verdict clean = verdict_of([&] {
+    if (balancer_) balancer_->finish();
+    if (backend_ && !backend_->disconnect())
+      throw error(BALLAST_ERROR_DEADLINE, fmt::format("no answer within {} s", deadline));
+    while (planner_ && planner_->running()) {
+      if (seconds_since(start) > deadline) {
+        throw error(
+            BALLAST_ERROR_DEADLINE,
+            fmt::format("rank {}: the planner is at work for longer than {} s", rank_, deadline));
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
   });
-  if (!clean) {
-    if (backend_) guard([&] { backend_->abandon(); });
-    vote_comm_.abandon();
-    weight_comm_.abandon();
-  }
-  return clean;
+  if (clean.status == BALLAST_OK) return;
+  if (backend_) guard([&] { backend_->abandon(); });
+  vote_comm_.abandon();
+  weight_comm_.abandon();
+  throw error(clean.status, clean.text + "; what is under way is left to the process's end");
 }
 
 void runtime::record(int layer, const ballast_ids& ids) {

@@ -23,8 +23,9 @@ class runtime {
 
   void register_layer(int layer, std::span<const ballast_tensor> tensors);
   void start();
-  /// False if MPI still owns parts of this object: then it must not be destroyed.
-  bool finish();
+  /// Collective; see ballast_destroy. After it has thrown, MPI or the planner's thread still use
+  /// parts of this object, which must then never be destroyed.
+  void finish();
 
   void record(int layer, const ballast_ids& ids);
   void record_counts(int layer, const std::int64_t* counts);
@@ -55,7 +56,7 @@ class runtime {
   void compare_weights();
   void start_planner();
 
-  // In the order in which they must outlive each other; once finish() has returned true nothing is
+  // In the order in which they must outlive each other; once finish() has returned nothing is
   // under way, and the destructors need no more than release.
   mpi_comm vote_comm_;
   mpi_comm weight_comm_;

@@ -97,6 +97,7 @@ TEST(allocation, memory_that_runs_out_in_a_step_is_the_end_of_the_context) {
   const std::string text = ballast_last_error();
   EXPECT_EQ(model.step(result), BALLAST_ERROR_MEMORY);
   EXPECT_EQ(ballast_last_error(), text);
+  EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
 }
 
 }  // namespace

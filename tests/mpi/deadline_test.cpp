@@ -98,6 +98,8 @@ void in_step(finding& found) {
   found.require(ballast_destroy(s.context) == BALLAST_ERROR_DEADLINE,
                 "destroying has another status");
   found.require(seconds_since(start) < 1, "destroying waited");
+  found.require(std::string(ballast_last_error()).starts_with(text),
+                "destroying has another text: " + std::string(ballast_last_error()));
 }
 
 void in_create(finding& found) {

@@ -1,11 +1,14 @@
 // What can go wrong with the planner's thread: one rank cannot start it, or the policy that it
-// calls throws.
+// calls throws, or does not come back.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <string>
+#include <thread>
 
 #include "tests/mpi/bare_model.hpp"
 #include "tests/mpi/live_model.hpp"
@@ -86,6 +89,37 @@ TEST(planner_faults, a_policy_that_throws_anything_drops_the_epoch) {
   EXPECT_EQ(epoch.outcome, BALLAST_OUTCOME_DROPPED);
   EXPECT_EQ(epoch.reason, "rank " + std::to_string(odd_rank()) + ": the planner failed");
   EXPECT_EQ(log.find("the planner failed: an unknown exception") != log.npos, is_odd()) << log;
+}
+
+std::atomic<bool> may_wake = false;
+std::atomic<bool> has_woken = false;
+
+std::int32_t sleep_if_odd(void* is_odd, const ballast_policy_question*, std::int32_t*,
+                          std::int32_t*) {
+  for (int i = 0; i < 3000 && is_odd != nullptr && !may_wake; ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  has_woken = true;
+  return BALLAST_POLICY_DONE;
+}
+
+TEST(planner_faults, destroying_does_not_wait_beyond_the_deadline_for_a_policy) {
+  register_policy_named("sleeps", sleep_if_odd);
+  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  model.config.policy = "sleeps";
+  model.config.deadline_seconds = 1;
+  ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
+  for (int i = 0; i < model.config.interval + 3; ++i)
+    ASSERT_EQ(ballast_step(model.context, nullptr), BALLAST_OK) << ballast_last_error();
+  const ballast_status status = model.destroy();
+  const std::string text = ballast_last_error();
+  if (is_odd()) {
+    EXPECT_FALSE(has_woken) << "it has waited for the policy";
+    EXPECT_EQ(status, BALLAST_ERROR_DEADLINE) << text;
+    EXPECT_NE(text.find("the planner is at work"), text.npos) << text;
+  } else {
+    EXPECT_EQ(status, BALLAST_OK) << text;
+  }
+  may_wake = true;
 }
 
 }  // namespace

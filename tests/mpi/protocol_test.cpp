@@ -6,6 +6,7 @@
 #include <numeric>
 #include <span>
 
+#include "tests/mpi/bare_model.hpp"
 #include "tests/mpi/live_model.hpp"
 
 namespace ballast {
@@ -190,6 +191,29 @@ TEST(protocol, destroying_at_any_step_of_an_epoch_leaves_good_rows) {
       }
     }
   }
+}
+
+// Rank 0 pauses alone, and so triggers an epoch later.
+TEST(protocol, ranks_at_different_steps_learn_it_and_can_still_be_destroyed) {
+  if (alone()) GTEST_SKIP() << "one rank has nobody to differ from";
+  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
+  const auto interval = static_cast<int>(model.config.interval);
+  const bool pauses = rank_of(MPI_COMM_WORLD) == 0;
+  ballast_status status = BALLAST_OK;
+  if (pauses) EXPECT_EQ(ballast_pause(model.context, BALLAST_FINISH), BALLAST_OK);
+  for (int step = 0; step < 3 * interval && status == BALLAST_OK; ++step) {
+    if (pauses && step == interval) EXPECT_EQ(ballast_resume(model.context), BALLAST_OK);
+    status = ballast_step(model.context, nullptr);
+  }
+  const std::string text = ballast_last_error();
+  EXPECT_EQ(status, BALLAST_ERROR_CONFIG_MISMATCH) << text;
+  EXPECT_TRUE(same_everywhere(MPI_COMM_WORLD, text)) << text;
+  EXPECT_EQ(text, "ranks call ballast_step at different steps: " + std::to_string(interval - 1) +
+                      " and " + std::to_string(2 * interval - 1));
+  EXPECT_EQ(ballast_step(model.context, nullptr), status);
+  EXPECT_EQ(ballast_last_error(), text);
+  EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
 }
 
 TEST(protocol, reports_of_past_epochs_are_kept_newest_first) {
