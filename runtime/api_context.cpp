@@ -107,7 +107,7 @@ void ballast_ids_init(ballast_ids* ids) {
 ballast_status ballast_create(const ballast_config* config, MPI_Comm comm,
                               ballast_context** context) {
   return guard([&] {
-    if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
+    ballast::require_intracommunicator(comm);
     const ballast::verdict given = ballast::verdict_of([&] {
       require_argument(config, "config");
       require_argument(context, "context");

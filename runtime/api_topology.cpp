@@ -58,7 +58,7 @@ extern "C" {
 ballast_status ballast_topology_create(MPI_Comm comm, const char* source, int32_t ranks_per_node,
                                        ballast_topology** topology) {
   return guard([&] {
-    if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
+    ballast::require_intracommunicator(comm);
     const ballast::mpi_comm own =
         ballast::mpi_comm::duplicate(comm, "ballast topology", discovery_deadline_seconds);
     agree(own.get(), ballast::verdict_of([&] { require_argument(topology, "topology"); }), {},

@@ -24,7 +24,7 @@
  * by side.
  * - MPI_THREAD_FUNNELED is enough: Ballast calls MPI on the caller's thread only, inside Ballast
  * calls only, and on its own duplicates of the caller's communicator, whose errors it turns into
- * statuses.
+ * statuses. With less (MPI_THREAD_SINGLE, which MPI_Init may give) ballast_create logs a warning.
  * - "Collective" means every rank of the context's communicator must make the call, in the same
  * order. A rank that fails its local checks still takes part, so every rank returns the same error
  * and none waits.
@@ -118,7 +118,8 @@ typedef struct ballast_rank_place {
  * synthetic hwloc string. `ranks_per_node`: 0 finds nodes by shared memory; N > 0 imitates nodes of
  * N consecutive ranks each.
  * `*topology` is the caller's, to be given to ballast_topology_destroy.
- * INVALID_ARGUMENT (on all ranks, naming the rank): source unreadable. MPI, MEMORY. */
+ * INVALID_ARGUMENT (on all ranks, naming the rank): source unreadable; an intercommunicator. MPI,
+ * MEMORY, DEADLINE. STATE: MPI is not initialised or finalised already. */
 BALLAST_API ballast_status ballast_topology_create(MPI_Comm comm, const char* source,
                                                    int32_t ranks_per_node,
                                                    ballast_topology** topology);
@@ -338,10 +339,11 @@ BALLAST_API const char* ballast_drill_kinds(void);
 
 typedef struct ballast_context ballast_context;
 
-/* Collective, blocking. Duplicates `comm` (the caller's error handler stays as it is), compares all
- * ranks' configurations in one fixed-size exchange before anything whose size depends on them,
- * reads the topology, and allocates all that needs no weights. INVALID_ARGUMENT, CONFIG_MISMATCH,
- * MEMORY, MPI, DEADLINE: the same on all ranks; nothing is left behind. */
+/* Collective, blocking. Duplicates `comm`, an intracommunicator (the caller's error handler stays as
+ * it is), compares all ranks' configurations in one fixed-size exchange before anything whose size
+ * depends on them, reads the topology, and allocates all that needs no weights. INVALID_ARGUMENT,
+ * CONFIG_MISMATCH, MEMORY, MPI, DEADLINE: the same on all ranks; nothing is left behind. STATE: MPI
+ * is not initialised or finalised already. */
 BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm comm,
                                           ballast_context** context);
 

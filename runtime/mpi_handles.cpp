@@ -69,6 +69,31 @@ int mpi_comm::size() const {
   return size;
 }
 
+void require_intracommunicator(MPI_Comm comm) {
+  if (!mpi_is_usable())
+    throw error(BALLAST_ERROR_STATE, "MPI is not initialised, or is finalised already");
+  if (comm == MPI_COMM_NULL) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is MPI_COMM_NULL");
+  int is_inter = 0;
+  BALLAST_MPI(MPI_Comm_test_inter(comm, &is_inter));
+  if (is_inter != 0) throw error(BALLAST_ERROR_INVALID_ARGUMENT, "comm is an intercommunicator");
+}
+
+std::string why_thread_level_is_too_low() {
+  int level = MPI_THREAD_SINGLE;
+  int is_main = 0;
+  BALLAST_MPI(MPI_Query_thread(&level));
+  BALLAST_MPI(MPI_Is_thread_main(&is_main));
+  if (level == MPI_THREAD_SINGLE) {
+    return "MPI was initialised for one thread (MPI_THREAD_SINGLE), and the planner is a second "
+           "one, though it does not call MPI: ask for MPI_THREAD_FUNNELED";
+  }
+  if (level == MPI_THREAD_FUNNELED && is_main == 0) {
+    return "MPI was initialised by another thread, which alone may call it (MPI_THREAD_FUNNELED): "
+           "ask for MPI_THREAD_SERIALIZED";
+  }
+  return {};
+}
+
 bool wait_until(MPI_Request& request, double deadline_seconds,
                 const std::function<void()>& meanwhile) {
   steady_clock::time_point start;

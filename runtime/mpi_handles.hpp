@@ -40,6 +40,14 @@ class mpi_comm {
   MPI_Comm comm_ = MPI_COMM_NULL;
 };
 
+/// Throws error(STATE) if MPI is not initialised or finalised already, and error(INVALID_ARGUMENT)
+/// if `comm` is MPI_COMM_NULL or an intercommunicator, whose collectives are of the other group.
+void require_intracommunicator(MPI_Comm comm);
+
+/// Empty if MPI's thread level allows what Ballast does: calls from this thread, beside a thread
+/// that makes none. Else one line.
+std::string why_thread_level_is_too_low();
+
 /// Tests `request` until it completes or `deadline_seconds` have passed; true if it completed.
 /// Calls `meanwhile` between tests, so that what others wait for goes on. Yields the core.
 bool wait_until(MPI_Request& request, double deadline_seconds,

@@ -71,6 +71,8 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm, const verdict& arg
   const double deadline = deadline_of(config);
   const verdict mine = verdict_of([&] {
     if (arguments.status != BALLAST_OK) throw error(arguments.status, arguments.text);
+    if (const std::string why = why_thread_level_is_too_low(); !why.empty())
+      log_(BALLAST_LOG_WARNING, why);
     settings_ = settings::read(config, ranks_);
     if (config.topology != nullptr && config.topology->found.map.rank_count() != ranks_) {
       throw error(BALLAST_ERROR_INVALID_ARGUMENT,

@@ -216,6 +216,27 @@ TEST(mismatch, no_communicator_is_an_error_and_not_the_end_of_the_job) {
   EXPECT_STREQ(ballast_last_error(), "comm is MPI_COMM_NULL");
 }
 
+TEST(mismatch, an_intercommunicator_is_refused) {
+  if (alone()) GTEST_SKIP() << "two groups need two ranks";
+  const int rank = rank_of(MPI_COMM_WORLD);
+  const int group = rank == 0 ? 0 : 1;
+  MPI_Comm half = MPI_COMM_NULL;
+  MPI_Comm both = MPI_COMM_NULL;
+  MPI_Comm_split(MPI_COMM_WORLD, group, rank, &half);
+  MPI_Intercomm_create(half, 0, MPI_COMM_WORLD, 1 - group, 0, &both);
+  const ballast_config config = small_config(ranks());
+  ballast_context* context = nullptr;
+  expect_error(ballast_create(&config, both, &context), BALLAST_ERROR_INVALID_ARGUMENT,
+               {"comm is an intercommunicator"});
+  EXPECT_EQ(context, nullptr);
+  ballast_topology* topology = nullptr;
+  expect_error(ballast_topology_create(both, nullptr, 0, &topology), BALLAST_ERROR_INVALID_ARGUMENT,
+               {"comm is an intercommunicator"});
+  EXPECT_EQ(topology, nullptr);
+  MPI_Comm_free(&both);
+  MPI_Comm_free(&half);
+}
+
 TEST(mismatch, what_the_policy_cannot_plan_is_refused) {
   ballast_config config = small_config(ranks());
   config.policy = "deepseek-hierarchical";

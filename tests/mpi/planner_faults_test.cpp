@@ -1,5 +1,5 @@
-// What can go wrong with the planner's thread: one rank cannot start it, or the policy that it
-// calls throws, or does not come back.
+// The planner's thread and what can go wrong with it: MPI was not told of it, one rank cannot start
+// it, the policy that it calls throws, or does not come back.
 #include <dlfcn.h>
 #include <gtest/gtest.h>
 #include <pthread.h>
@@ -16,6 +16,8 @@
 namespace {
 
 bool threads_are_refused = false;
+int pretended_level = -1;
+bool is_other_thread = false;
 
 }  // namespace
 
@@ -28,6 +30,18 @@ extern "C" int pthread_create(pthread_t* thread, const pthread_attr_t* attribute
   return the_system_s(thread, attributes, routine, argument);
 }
 
+extern "C" int MPI_Query_thread(int* level) {
+  if (pretended_level < 0) return PMPI_Query_thread(level);
+  *level = pretended_level;
+  return MPI_SUCCESS;
+}
+
+extern "C" int MPI_Is_thread_main(int* is_main) {
+  if (!is_other_thread) return PMPI_Is_thread_main(is_main);
+  *is_main = 0;
+  return MPI_SUCCESS;
+}
+
 namespace ballast {
 namespace {
 
@@ -36,6 +50,26 @@ bool is_odd() { return rank_of(MPI_COMM_WORLD) == odd_rank(); }
 
 void keep_line(void* user, std::int32_t, const char* text) {
   *static_cast<std::string*>(user) += std::string(text) + "\n";
+}
+
+TEST(planner_faults, too_low_a_thread_level_is_a_warning) {
+  const auto log_with = [](int level, bool other) {
+    pretended_level = level;
+    is_other_thread = other;
+    bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+    std::string log;
+    model.config.log = keep_line;
+    model.config.log_user = &log;
+    EXPECT_EQ(model.create(), BALLAST_OK) << ballast_last_error();
+    EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
+    pretended_level = -1;
+    is_other_thread = false;
+    return log;
+  };
+  EXPECT_NE(log_with(MPI_THREAD_SINGLE, false).find("MPI_THREAD_SINGLE"), std::string::npos);
+  EXPECT_EQ(log_with(MPI_THREAD_FUNNELED, false), "");
+  EXPECT_NE(log_with(MPI_THREAD_FUNNELED, true).find("another thread"), std::string::npos);
+  EXPECT_EQ(log_with(MPI_THREAD_SERIALIZED, true), "");
 }
 
 TEST(planner_faults, a_thread_that_one_rank_cannot_start_fails_all) {

@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "runtime/error.hpp"
+#include "runtime/mpi_handles.hpp"
 
 namespace ballast {
 namespace {
@@ -70,6 +71,11 @@ TEST(guard, struct_sizes_of_known_versions_pass) {
     EXPECT_NO_THROW(require_struct_size(size, 16, 24, "config")) << size;
   for (const std::size_t size : {0u, 15u, 25u, 4000000000u})
     EXPECT_THROW(require_struct_size(size, 16, 24, "config"), error) << size;
+}
+
+TEST(guard, mpi_that_is_not_initialised_is_a_wrong_state_and_not_the_end) {
+  EXPECT_EQ(guard([] { require_intracommunicator(MPI_COMM_WORLD); }), BALLAST_ERROR_STATE);
+  EXPECT_STREQ(last_error_text(), "MPI is not initialised, or is finalised already");
 }
 
 TEST(guard, failed_mpi_calls_are_named) {
