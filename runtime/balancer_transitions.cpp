@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 
 #include "runtime/balancer.hpp"
 #include "runtime/error.hpp"
@@ -11,6 +12,15 @@ namespace ballast {
 namespace {
 
 constexpr int divergences_max = 2;
+
+// Of numbers that are not negative: a layer's sum fits, that of all layers need not.
+std::int64_t saturating_sum(std::span<const std::int64_t> numbers) {
+  std::int64_t sum = 0;
+  for (const std::int64_t number : numbers) {
+    if (__builtin_add_overflow(sum, number, &sum)) return std::numeric_limits<std::int64_t>::max();
+  }
+  return sum;
+}
 
 }  // namespace
 
@@ -47,7 +57,7 @@ void balancer::on_planned(const vote& all) {
   events_.add(step_, protocol_event::agreed, static_cast<std::int64_t>(job.steps.batches.size()));
   epoch_.digest = job.digest;
   if (!job.reschedule) {
-    for (const std::int64_t load : job.loads) epoch_.window_tokens += load;
+    epoch_.window_tokens = saturating_sum(job.loads);
     epoch_.balance_before = job.balance_met;
     epoch_.balance_planned = job.made.balance_after();
     epoch_.balance_bound = job.made.balance_bound();

@@ -533,7 +533,7 @@ typedef struct ballast_epoch {
   int64_t moves;                       /* committed */
   int64_t bytes[BALLAST_LINK_CLASSES]; /* committed, all ranks */
   int64_t bytes_received;              /* by this rank, committed or not */
-  int64_t window_tokens;               /* all layers and ranks */
+  int64_t window_tokens;               /* all layers and ranks; at most 2^63 - 1 */
   double balance_before;               /* of the window under the placement it met */
   double balance_planned;
   double balance_bound;

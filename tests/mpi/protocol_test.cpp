@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <span>
+#include <vector>
 
 #include "tests/mpi/bare_model.hpp"
 #include "tests/mpi/live_model.hpp"
@@ -43,6 +45,26 @@ TEST(protocol, zero_loads_leave_everything_as_it_is) {
   }
   EXPECT_EQ(model.tables_digest(), before);
   EXPECT_EQ(model.counters().epochs_unchanged, 3);
+}
+
+// Every layer has the 2^62 tokens that it may have.
+TEST(protocol, the_tokens_of_all_layers_are_at_most_what_their_type_holds) {
+  bare_model model(MPI_COMM_SELF, small_config(1));
+  ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
+  std::vector<std::int64_t> counts(model.config.experts, 0);
+  counts[3] = counts[5] = std::int64_t{1} << 61;
+  ballast_step_result result = {};
+  result.struct_size = sizeof(result);
+  for (int step = 0; step < 100000 && result.epoch_closed == 0; ++step) {
+    for (int layer = 0; layer < model.config.layers && step == 0; ++layer)
+      ASSERT_EQ(ballast_record_counts(model.context, layer, counts.data()), BALLAST_OK);
+    ASSERT_EQ(ballast_step(model.context, &result), BALLAST_OK) << ballast_last_error();
+  }
+  ballast_epoch epoch = {};
+  epoch.struct_size = sizeof(epoch);
+  ASSERT_EQ(ballast_epoch_report(model.context, 0, &epoch), BALLAST_OK) << ballast_last_error();
+  EXPECT_NE(epoch.outcome, BALLAST_OUTCOME_DROPPED) << epoch.reason;
+  EXPECT_EQ(epoch.window_tokens, std::numeric_limits<std::int64_t>::max());
 }
 
 TEST(protocol, no_epoch_before_the_interval_has_passed) {
