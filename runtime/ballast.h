@@ -464,7 +464,8 @@ typedef struct ballast_step_result {
  * goes wrong. `result` may be NULL. Returns OK also when an epoch was dropped (see the epoch's
  * report). DEADLINE: ranks silent for deadline_seconds; they are named on every rank that still
  * answers. CONFIG_MISMATCH: ranks call with different step numbers. MPI. MEMORY. SYSTEM: a GPU or
- * NCCL has failed. After any error every later call returns the same. */
+ * NCCL has failed. After any of these every later call returns the same. INVALID_ARGUMENT:
+ * result->struct_size is unknown; the step was made all the same and is gone on from. */
 BALLAST_API ballast_status ballast_step(ballast_context* context, ballast_step_result* result);
 
 /* Local. From the next step on no epoch is triggered; one in flight is dropped (BALLAST_DROP) or

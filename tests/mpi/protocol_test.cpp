@@ -215,6 +215,28 @@ TEST(protocol, destroying_at_any_step_of_an_epoch_leaves_good_rows) {
   }
 }
 
+// The last rank's result has a size that is not known.
+TEST(protocol, a_bad_result_does_not_keep_the_others_waiting) {
+  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
+  const bool odd = rank_of(MPI_COMM_WORLD) == size_of(MPI_COMM_WORLD) - 1;
+  ballast_counters counters = {};
+  counters.struct_size = sizeof(counters);
+  const int steps = 3 * static_cast<int>(model.config.interval);
+  for (int step = 0; step < steps; ++step) {
+    ballast_step_result result = {};
+    result.struct_size = odd ? 3 : sizeof(result);
+    EXPECT_EQ(ballast_step(model.context, &result),
+              odd ? BALLAST_ERROR_INVALID_ARGUMENT : BALLAST_OK)
+        << ballast_last_error();
+    if (odd) EXPECT_EQ(result.phase, 0) << "it was written";
+  }
+  EXPECT_EQ(ballast_read_counters(model.context, &counters), BALLAST_OK);
+  EXPECT_EQ(counters.steps, steps);
+  EXPECT_GT(counters.epochs, 0);
+  EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
+}
+
 // Rank 0 pauses alone, and so triggers an epoch later.
 TEST(protocol, ranks_at_different_steps_learn_it_and_can_still_be_destroyed) {
   if (alone()) GTEST_SKIP() << "one rank has nobody to differ from";
