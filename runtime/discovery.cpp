@@ -7,20 +7,26 @@
 #include "runtime/agreement.hpp"
 #include "runtime/error.hpp"
 #include "runtime/gather.hpp"
+#include "runtime/mpi_handles.hpp"
 #include "topology/hwloc_node.hpp"
 
 namespace ballast {
 namespace {
 
-// The lowest rank of `comm` on this rank's node.
+// The lowest rank of `comm` on this rank's node. MPI can only block here, so all ranks must be
+// known to have come.
 int node_leader(MPI_Comm comm, int rank, int ranks_per_node) {
   if (ranks_per_node > 0) return rank / ranks_per_node * ranks_per_node;
-  MPI_Comm node = MPI_COMM_NULL;
-  BALLAST_MPI(MPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, rank, MPI_INFO_NULL, &node));
+  const mpi_comm node = mpi_comm::split_by_node(comm, "ballast node");
+  MPI_Group here = MPI_GROUP_NULL;
+  MPI_Group all = MPI_GROUP_NULL;
+  const int first = 0;
   int leader = rank;
-  const int code = MPI_Bcast(&leader, 1, MPI_INT, 0, node);
-  MPI_Comm_free(&node);
-  check_mpi(code, "MPI_Bcast(leader)");
+  BALLAST_MPI(MPI_Comm_group(node.get(), &here));
+  BALLAST_MPI(MPI_Comm_group(comm, &all));
+  BALLAST_MPI(MPI_Group_translate_ranks(here, 1, &first, all, &leader));
+  MPI_Group_free(&here);
+  MPI_Group_free(&all);
   return leader;
 }
 

@@ -33,16 +33,23 @@ mpi_comm mpi_comm::duplicate(MPI_Comm original, const char* name, double deadlin
     throw error(BALLAST_ERROR_DEADLINE,
                 fmt::format("{}: not all ranks took part within {} s", name, deadline_seconds));
   }
-  mpi_comm owned(*copy);
-  BALLAST_MPI(MPI_Comm_set_errhandler(owned.get(), MPI_ERRORS_RETURN));
-  BALLAST_MPI(MPI_Comm_set_name(owned.get(), name));
-  return owned;
+  return adopt(*copy, name);
 }
 
 mpi_comm mpi_comm::split(MPI_Comm all, int color, const char* name) {
   MPI_Comm part = MPI_COMM_NULL;
   BALLAST_MPI(MPI_Comm_split(all, color, 0, &part));
-  mpi_comm owned(part);
+  return adopt(part, name);
+}
+
+mpi_comm mpi_comm::split_by_node(MPI_Comm all, const char* name) {
+  MPI_Comm part = MPI_COMM_NULL;
+  BALLAST_MPI(MPI_Comm_split_type(all, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &part));
+  return adopt(part, name);
+}
+
+mpi_comm mpi_comm::adopt(MPI_Comm comm, const char* name) {
+  mpi_comm owned(comm);
   BALLAST_MPI(MPI_Comm_set_errhandler(owned.get(), MPI_ERRORS_RETURN));
   BALLAST_MPI(MPI_Comm_set_name(owned.get(), name));
   return owned;

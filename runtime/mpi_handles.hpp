@@ -23,6 +23,8 @@ class mpi_comm {
   static mpi_comm duplicate(MPI_Comm original, const char* name, double deadline_seconds);
   /// Collective over `all`, which all ranks are known to have reached: the ranks of one `color`.
   static mpi_comm split(MPI_Comm all, int color, const char* name);
+  /// The same, of the ranks that share memory, in the order of their ranks.
+  static mpi_comm split_by_node(MPI_Comm all, const char* name);
   mpi_comm(mpi_comm&& other) noexcept : comm_(std::exchange(other.comm_, MPI_COMM_NULL)) {}
   mpi_comm& operator=(mpi_comm&& other) noexcept;
   ~mpi_comm();
@@ -37,6 +39,7 @@ class mpi_comm {
 
  private:
   explicit mpi_comm(MPI_Comm comm) : comm_(comm) {}
+  static mpi_comm adopt(MPI_Comm comm, const char* name);
   MPI_Comm comm_ = MPI_COMM_NULL;
 };
 
