@@ -16,9 +16,12 @@ namespace {
 
 constexpr double roll_call_seconds = 2.0;
 constexpr std::size_t events_shown = 4;
+constexpr std::size_t events_in_line = 8;
 constexpr const char* phase_names[] = {"idle", "reduce", "plan", "exchange", "drain"};
 
 }  // namespace
+
+const char* name_of_phase(int phase) { return phase_names[phase]; }
 
 balancer::balancer(const balancer_parts& parts)
     : parts_(parts),
@@ -109,7 +112,7 @@ void balancer::take_vote() {
 vote balancer::my_vote() const {
   vote mine;
   mine.generation = generation_;
-  mine.progress = progress_;
+  mine.progress = progress_ << 32 | static_cast<std::uint32_t>(parts_.rank);
   mine.trouble = drop_requested_
                      ? std::min(trouble_, make_trouble(trouble_kind::paused, parts_.rank))
                      : trouble_;
@@ -298,6 +301,17 @@ bool balancer::drill_now(drill_kind kind) const {
   return d.kind == kind && d.rank == parts_.rank && d.epoch == epoch_.epoch;
 }
 
+void balancer::log_events() const {
+  const std::vector<std::string> events = events_.lines();
+  for (std::size_t i = 0; i < events.size(); i += events_in_line) {
+    const auto first = events.begin() + static_cast<std::ptrdiff_t>(i);
+    const std::size_t count = std::min(events_in_line, events.size() - i);
+    parts_.log(BALLAST_LOG_WARNING,
+               fmt::format("rank {}: events: {}", parts_.rank,
+                           fmt::join(first, first + static_cast<std::ptrdiff_t>(count), ", ")));
+  }
+}
+
 void balancer::fall_silent() {
   const char* phase = phase_names[phase_];
   const std::string names = silent_ranks(parts_.weight_comm, roll_call_seconds);
@@ -305,9 +319,8 @@ void balancer::fall_silent() {
                (names.empty() ? "every rank answers, but the vote did not complete"
                               : fmt::format("no answer from rank {}", names)) +
                fmt::format(" within {} s", parts_.config.config.deadline_seconds);
+  log_events();
   const std::vector<std::string> events = events_.lines();
-  for (const std::string& line : events)
-    parts_.log(BALLAST_LOG_DEBUG, fmt::format("rank {}: {}", parts_.rank, line));
   const auto last = events.end() -
                     static_cast<std::ptrdiff_t>(std::min<std::size_t>(events.size(), events_shown));
   parts_.log(BALLAST_LOG_ERROR, fmt::format("rank {}: {}; last events: {}", parts_.rank, dead_text_,

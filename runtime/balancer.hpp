@@ -18,7 +18,8 @@
 //   drain     1: nothing is left   quarantine a bad source; reschedule (plan), or close, dropped
 //             under way
 //
-// Trouble on any rank (a planner that threw, a deadline, a pause) travels in the same vote.
+// Trouble on any rank (a planner that threw, a deadline, a pause) travels in the same vote, and so
+// does the number of the rank that has finished least.
 
 #include <mpi.h>
 
@@ -51,6 +52,9 @@ struct balancer_parts {
   planner& planning;
   const log_sink& log;
 };
+
+/// "exchange"
+const char* name_of_phase(int phase);
 
 class balancer {
  public:
@@ -113,6 +117,8 @@ class balancer {
   void mark(int layer);
   void refresh_marked(bool committed);
   bool drill_now(drill_kind kind) const;
+  std::string describe_trouble(const vote& all) const;
+  void log_events() const;
   [[noreturn]] void fall_silent();
 
   static constexpr int retries_max = 2;  // of an epoch

@@ -39,8 +39,8 @@ void balancer::transition(const vote& all) {
 }
 
 void balancer::on_planned(const vote& all) {
-  if (all.trouble != nothing) return begin_drain(trouble_text(all.trouble), false);
-  if (all.progress == 0) return;
+  if (all.trouble != nothing) return begin_drain(describe_trouble(all), false);
+  if (all.finished() == 0) return;
   const planner_job& job = parts_.planning.job();
   if (all.digest != ~all.not_digest) {
     ++counters_.plans_diverged;
@@ -71,6 +71,13 @@ void balancer::on_planned(const vote& all) {
       return close(BALLAST_OUTCOME_RECORDED, "recording only");
   }
   begin_exchange();
+}
+
+std::string balancer::describe_trouble(const vote& all) const {
+  if (!is_deadline(all.trouble)) return trouble_text(all.trouble);
+  log_events();
+  return fmt::format("{} ({}); none is further behind than rank {}", trouble_text(all.trouble),
+                     name_of_phase(phase_), all.slowest());
 }
 
 void balancer::begin_exchange() {
@@ -141,7 +148,7 @@ void balancer::start_batch(int index) {
 }
 
 void balancer::on_arrived(const vote& all) {
-  commit_arrived(all.progress);
+  commit_arrived(all.finished());
   if (phase_ == BALLAST_PHASE_IDLE) return;
   if (all.bad_move != nothing) {
     ++counters_.checksums_failed;
@@ -154,7 +161,7 @@ void balancer::on_arrived(const vote& all) {
     if (parts_.rank == 0) parts_.log(BALLAST_LOG_WARNING, reason);
     return begin_drain(reason, epoch_.retries < retries_max);
   }
-  if (all.trouble != nothing) return begin_drain(trouble_text(all.trouble), false);
+  if (all.trouble != nothing) return begin_drain(describe_trouble(all), false);
   start_batches();
 }
 
@@ -203,7 +210,7 @@ void balancer::begin_drain(const std::string& reason, bool retry) {
 
 void balancer::on_drained(const vote& all) {
   if (all.trouble != nothing) reschedule_after_drain_ = false;
-  if (all.progress == 0) return;
+  if (all.finished() == 0) return;
   if (!reschedule_after_drain_) return close(BALLAST_OUTCOME_DROPPED, drop_reason_);
   const slot_ref source = {bad_move_.layer, bad_move_.source_slot};
   const bool others = parts_.live.replicas(bad_move_.layer, bad_move_.expert) > 1;

@@ -13,6 +13,10 @@ inline std::uint64_t make_trouble(trouble_kind kind, int rank) {
   return static_cast<std::uint64_t>(kind) << 32 | static_cast<std::uint32_t>(rank);
 }
 
+inline bool is_deadline(std::uint64_t trouble) {
+  return trouble >> 32 == static_cast<std::uint64_t>(trouble_kind::deadline);
+}
+
 /// "rank 3: the planner failed"
 inline std::string trouble_text(std::uint64_t trouble) {
   static constexpr const char* texts[] = {"unknown trouble", "the planner failed",

@@ -18,7 +18,8 @@ inline constexpr std::uint64_t nothing = std::numeric_limits<std::uint64_t>::max
 /// `not_x` is the complement of x, so that the minimum of both tells minimum and maximum.
 struct vote {
   std::uint64_t generation = 0;     ///< which agreed transition the rank was at when it posted
-  std::uint64_t progress = 0;       ///< what the rank has finished since then (balancer.hpp)
+  std::uint64_t progress = 0;       ///< what the rank has finished since then (balancer.hpp) << 32
+                                    ///< | rank
   std::uint64_t trouble = nothing;  ///< trouble code << 32 | rank, or nothing
   std::uint64_t digest = nothing;
   std::uint64_t not_digest = nothing;
@@ -27,6 +28,11 @@ struct vote {
   std::uint64_t bad_source = nothing;  ///< 0: the source of the bad move itself fails its hash
   std::uint64_t step = 0;
   std::uint64_t not_step = nothing;
+
+  /// What all ranks have finished.
+  std::uint64_t finished() const { return progress >> 32; }
+  /// The lowest of the ranks that have finished no more.
+  int slowest() const { return static_cast<int>(progress & 0xffffffffu); }
 };
 inline constexpr int vote_words = sizeof(vote) / sizeof(std::uint64_t);
 

@@ -28,7 +28,7 @@ double seconds_since(steady_clock::time_point start) {
 }
 
 void keep_line(void* user, std::int32_t level, const char* text) {
-  if (level == BALLAST_LOG_ERROR) *static_cast<std::string*>(user) += std::string(text) + "\n";
+  if (level <= BALLAST_LOG_WARNING) *static_cast<std::string*>(user) += std::string(text) + "\n";
 }
 
 // Collects what is wrong on this rank.
@@ -91,6 +91,8 @@ void in_step(finding& found) {
   found.require(text.find(named) != text.npos, "not named: " + text);
   found.require(seconds <= deadline_seconds + 3, "it took " + std::to_string(seconds) + " s");
   found.require(s.log.find(named) != s.log.npos, "not in the log: " + s.log);
+  const std::string dump = "rank " + std::to_string(rank_of(MPI_COMM_WORLD)) + ": events: step ";
+  found.require(s.log.find(dump) != s.log.npos, "no events in the log: " + s.log);
   found.require(ballast_step(s.context, nullptr) == BALLAST_ERROR_DEADLINE,
                 "a later step has another status");
   found.require(text == ballast_last_error(), "a later step has another text");

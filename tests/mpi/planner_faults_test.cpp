@@ -136,6 +136,39 @@ std::int32_t sleep_if_odd(void* is_odd, const ballast_policy_question*, std::int
   return BALLAST_POLICY_DONE;
 }
 
+// The policy goes on once the ranks have given up waiting for it.
+TEST(planner_faults, a_phase_that_passes_its_deadline_names_the_rank_that_is_behind) {
+  may_wake = false;
+  register_policy_named("late", sleep_if_odd);
+  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  model.config.policy = "late";
+  model.config.deadline_seconds = 2;
+  std::string log;
+  model.config.log = keep_line;
+  model.config.log_user = &log;
+  ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
+  ballast_step_result result = {};
+  result.struct_size = sizeof(result);
+  while (result.epoch_closed == 0) {
+    ASSERT_EQ(ballast_step(model.context, &result), BALLAST_OK) << ballast_last_error();
+    if (result.phase == BALLAST_PHASE_DRAIN) may_wake = true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  ballast_epoch epoch = {};
+  epoch.struct_size = sizeof(epoch);
+  ASSERT_EQ(ballast_epoch_report(model.context, 0, &epoch), BALLAST_OK) << ballast_last_error();
+  const std::string reason = epoch.reason;
+  EXPECT_EQ(epoch.outcome, BALLAST_OUTCOME_DROPPED) << reason;
+  EXPECT_NE(reason.find(": a phase passed its deadline (plan); none is further behind than rank " +
+                        std::to_string(odd_rank())),
+            reason.npos)
+      << reason;
+  const std::string dump = "rank " + std::to_string(rank_of(MPI_COMM_WORLD)) + ": events: step ";
+  EXPECT_NE(log.find(dump), log.npos) << log;
+  may_wake = false;
+  has_woken = false;
+}
+
 TEST(planner_faults, destroying_does_not_wait_beyond_the_deadline_for_a_policy) {
   register_policy_named("sleeps", sleep_if_odd);
   bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
