@@ -17,6 +17,7 @@ namespace {
 constexpr double roll_call_seconds = 2.0;
 constexpr std::size_t events_shown = 4;
 constexpr std::size_t events_in_line = 8;
+constexpr std::int64_t slow_intervals = 2;
 constexpr const char* phase_names[] = {"idle", "reduce", "plan", "exchange", "drain"};
 
 }  // namespace
@@ -221,6 +222,7 @@ void balancer::on_trigger() {
   if (phase_ != BALLAST_PHASE_IDLE) {
     ++counters_.triggers_missed;
     events_.add(step_, protocol_event::trigger_missed);
+    warn_if_slow();
     parts_.weights.turn_window();
     return;
   }
@@ -231,12 +233,26 @@ void balancer::on_trigger() {
   epoch_.epoch = counters_.epochs++;
   epoch_.step_triggered = step_;
   epoch_.step_committed = -1;
+  slowness_told_ = false;
   epoch_start_ = steady_clock::now();
   bytes_received_before_ = transfer_.bytes_received();
   events_.add(step_, protocol_event::triggered, epoch_.epoch);
   enter(BALLAST_PHASE_REDUCE);
   reducing_ = false;
   advance_reduce();
+}
+
+// The deadline is what ends an epoch; this only says, once, that the interval may be too short.
+void balancer::warn_if_slow() {
+  const std::int64_t last = std::max(epoch_.step_triggered, epoch_.step_committed);
+  const std::int64_t steps = step_ - last;
+  if (slowness_told_ || steps < slow_intervals * parts_.config.config.interval) return;
+  slowness_told_ = true;
+  if (parts_.rank != 0) return;
+  parts_.log(
+      BALLAST_LOG_WARNING,
+      fmt::format("epoch {} has committed nothing for {} steps, {} intervals (phase {})",
+                  epoch_.epoch, steps, steps / parts_.config.config.interval, phase_names[phase_]));
 }
 
 void balancer::enter(int phase) {

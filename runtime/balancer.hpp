@@ -94,6 +94,7 @@ class balancer {
   void advance_drain();
   void check_deadline();
   void on_trigger();
+  void warn_if_slow();
   vote my_vote() const;
 
   void transition(const vote& all);
@@ -156,6 +157,7 @@ class balancer {
   steady_clock::time_point exchange_start_;
   int started_ = 0;
   int committed_ = 0;
+  bool slowness_told_ = false;
   bool reducing_ = true;  // the all-reduce of the window cut last has been posted
   bool reschedule_after_drain_ = false;
   std::string drop_reason_;

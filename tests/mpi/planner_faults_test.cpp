@@ -136,6 +136,32 @@ std::int32_t sleep_if_odd(void* is_odd, const ballast_policy_question*, std::int
   return BALLAST_POLICY_DONE;
 }
 
+TEST(planner_faults, an_epoch_that_commits_nothing_for_two_intervals_is_told_once) {
+  register_policy_named("slow", sleep_if_odd);
+  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  model.config.policy = "slow";
+  std::string log;
+  model.config.log = keep_line;
+  model.config.log_user = &log;
+  ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
+  log.clear();
+  const auto interval = static_cast<int>(model.config.interval);
+  const auto play = [&](int steps) {
+    for (int i = 0; i < steps; ++i)
+      ASSERT_EQ(ballast_step(model.context, nullptr), BALLAST_OK) << ballast_last_error();
+  };
+  play(3 * interval - 1);
+  EXPECT_EQ(log, "");
+  play(5 * interval);
+  EXPECT_EQ(log, rank_of(MPI_COMM_WORLD) == 0
+                     ? "epoch 0 has committed nothing for 16 steps, 2 intervals (phase plan)\n"
+                     : "");
+  may_wake = true;
+  EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
+  has_woken = false;
+  may_wake = false;
+}
+
 // The policy goes on once the ranks have given up waiting for it.
 TEST(planner_faults, a_phase_that_passes_its_deadline_names_the_rank_that_is_behind) {
   may_wake = false;
