@@ -1,7 +1,6 @@
 #include "tests/mpi/bare_model.hpp"
 
 #include <utility>
-#include <vector>
 
 #include "tests/mpi/live_model.hpp"
 #include "tests/mpi/made_up_loads.hpp"
@@ -44,6 +43,11 @@ ballast_status bare_model::begin() {
 
 ballast_status bare_model::destroy() { return ballast_destroy(std::exchange(context, nullptr)); }
 
+ballast_status bare_model::record_counts(int layer, const std::vector<std::int64_t>& counts) {
+  const void* lent = memory_->lend(counts.data(), counts.size() * sizeof(counts[0]));
+  return ballast_record_counts(context, layer, static_cast<const std::int64_t*>(lent));
+}
+
 void bare_model::record(std::uint64_t seed, std::int64_t step) {
   const std::vector<std::int64_t> loads = made_up_loads(seed, step, config.layers, config.experts);
   std::vector<std::int64_t> counts(config.experts);
@@ -52,7 +56,7 @@ void bare_model::record(std::uint64_t seed, std::int64_t step) {
       counts[e] =
           part_of(loads[layer * config.experts + e], step + e, rank_of(comm_), size_of(comm_));
     }
-    ballast_record_counts(context, layer, counts.data());
+    record_counts(layer, counts);
   }
 }
 

@@ -4,8 +4,13 @@
 
 #include <mpi.h>
 
+#include <cstdint>
+#include <memory>
+#include <vector>
+
 #include "runtime/ballast.h"
 #include "tests/mpi/made_up_weights.hpp"
+#include "tests/mpi/model_memory.hpp"
 
 namespace ballast {
 
@@ -24,6 +29,8 @@ class bare_model {
   ballast_status begin();
   ballast_status destroy();
 
+  /// [experts] tokens of this rank.
+  ballast_status record_counts(int layer, const std::vector<std::int64_t>& counts);
   /// Records the made-up loads of `seed` and `step`.
   void record(std::uint64_t seed, std::int64_t step);
 
@@ -34,6 +41,7 @@ class bare_model {
   MPI_Comm comm_;
   int rows_;
   made_up_weights weights_;
+  std::unique_ptr<model_memory> memory_ = make_model_memory();
 };
 
 }  // namespace ballast

@@ -57,7 +57,7 @@ TEST(protocol, the_tokens_of_all_layers_are_at_most_what_their_type_holds) {
   result.struct_size = sizeof(result);
   for (int step = 0; step < 100000 && result.epoch_closed == 0; ++step) {
     for (int layer = 0; layer < model.config.layers && step == 0; ++layer)
-      ASSERT_EQ(ballast_record_counts(model.context, layer, counts.data()), BALLAST_OK);
+      ASSERT_EQ(model.record_counts(layer, counts), BALLAST_OK);
     ASSERT_EQ(ballast_step(model.context, &result), BALLAST_OK) << ballast_last_error();
   }
   ballast_epoch epoch = {};
