@@ -243,10 +243,14 @@ void balancer::on_trigger() {
 }
 
 // The deadline is what ends an epoch; this only says, once, that the interval may be too short.
+// Steps that do nothing pass by the thousand while a plan is made: that is not slow, so time counts
+// too.
 void balancer::warn_if_slow() {
   const std::int64_t last = std::max(epoch_.step_triggered, epoch_.step_committed);
   const std::int64_t steps = step_ - last;
-  if (slowness_told_ || steps < slow_intervals * parts_.config.config.interval) return;
+  if (slowness_told_ || steps < slow_intervals * parts_.config.config.interval ||
+      seconds_since(phase_start_) < parts_.config.config.deadline_seconds / 10)
+    return;
   slowness_told_ = true;
   if (parts_.rank != 0) return;
   parts_.log(

@@ -140,6 +140,7 @@ TEST(planner_faults, an_epoch_that_commits_nothing_for_two_intervals_is_told_onc
   register_policy_named("slow", sleep_if_odd);
   bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
   model.config.policy = "slow";
+  model.config.deadline_seconds = 10;
   std::string log;
   model.config.log = keep_line;
   model.config.log_user = &log;
@@ -152,6 +153,7 @@ TEST(planner_faults, an_epoch_that_commits_nothing_for_two_intervals_is_told_onc
   };
   play(3 * interval - 1);
   EXPECT_EQ(log, "");
+  std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   play(5 * interval);
   EXPECT_EQ(log, rank_of(MPI_COMM_WORLD) == 0
                      ? "epoch 0 has committed nothing for 16 steps, 2 intervals (phase plan)\n"
