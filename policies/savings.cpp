@@ -8,7 +8,7 @@ namespace ballast {
 
 namespace {
 
-constexpr std::int64_t layer_factor = 3;
+constexpr std::int64_t layer_factor = 5;
 
 /// Sum of the mean rank loads by the sum of the largest, in thousandths; 1000 when idle.
 std::int64_t balance_permille(std::span<const std::int64_t> loads, const placement& place,

@@ -29,7 +29,7 @@ class move_savings {
   /// ranks that may hold experts.
   std::int64_t open_epoch(std::span<const std::int64_t> loads, const placement& current, int ranks);
 
-  /// Lowers `limits` to `moves` per layer in the mean, and three times as many in one layer.
+  /// Lowers `limits` to `moves` per layer in the mean, and five times as many in one layer.
   static void limit(std::int64_t moves, int layers, plan_limits& limits);
 
   /// `moves`: of all layers together.
