@@ -38,9 +38,8 @@ struct forecast {
   /// [samples, layers, experts], tokens: by how much windows that followed situations like the
   /// present one differed from the forecast that the same rule makes for them, newest first and in
   /// proportion to today's load; then, if the forecast goes on with the last change, how much less
-  /// it would be without that.
-  /// At most deviation_samples_max of them; none where there is
-  /// nothing to compare, and for `sum` and `decay`.
+  /// it would be without that. At most deviation_samples_max of them; none where there is nothing
+  /// to compare, and for `sum` and `decay`.
   std::vector<std::int64_t> deviations;
 };
 
