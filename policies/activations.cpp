@@ -166,7 +166,7 @@ void whole_server::move(std::int32_t expert, std::int32_t to) {
   serving_[expert] = to;
 }
 
-void serve_whole(const plan_request& request, const planning_task& task, plan& decided) {
+void serve_whole(const plan_request& request, const planning_tasks& tasks, plan& decided) {
   const placement& current = *request.current;
   const slot_layout& layout = current.layout();
   const auto experts = static_cast<std::size_t>(current.experts());
@@ -181,7 +181,7 @@ void serve_whole(const plan_request& request, const planning_task& task, plan& d
     const auto target_shares = decided.target.shares_of(layer);
     layer_outcome& outcome = decided.layers[layer];
     const std::int64_t before = fullest_read(activations, layout, now, current.shares_of(layer));
-    if (task.kind == policy_kind::keep) {
+    if (tasks.policy() == policy_kind::keep) {
       const std::int64_t after = fullest_read(activations, layout, target, target_shares);
       outcome.risk_before = outcome.max_before = static_cast<scaled_load>(before) * share_one;
       outcome.risk_after = outcome.max_after = static_cast<scaled_load>(after) * share_one;
@@ -189,7 +189,7 @@ void serve_whole(const plan_request& request, const planning_task& task, plan& d
     }
     std::int64_t after = server.serve(activations, layout, target, target_shares);
     kept.assign(now.begin(), now.end());
-    repair.repair(layout, task.usable_slots, current.experts(), kept);
+    repair.repair(layout, tasks.of(layer).usable_slots, current.experts(), kept);
     if (std::ranges::equal(kept, now) && !request.compatible) {
       const std::int64_t where_it_is = server.serve(activations, layout, now, shares);
       if (where_it_is <= after) {

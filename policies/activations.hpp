@@ -56,6 +56,6 @@ class whole_server {
 /// whole, on the planned placement or, where that is as good, on the current one. Fills in
 /// max_before and max_after: a replica with any share now counts as read. `static` is only
 /// measured.
-void serve_whole(const plan_request& request, const planning_task& task, plan& decided);
+void serve_whole(const plan_request& request, const planning_tasks& tasks, plan& decided);
 
 }  // namespace ballast

@@ -32,18 +32,18 @@ std::int32_t arrival_counter::count(const slot_layout& layout,
 namespace {
 
 /// Empties masked ranks of one layer that was kept. Shares become equal if anything changes.
-void clear_masked(const plan_request& request, const planning_task& task, int layer,
+void clear_masked(const plan_request& request, const planning_tasks& tasks, int layer,
                   plan& decided) {
   const placement& current = *request.current;
   const auto experts = decided.target.experts_of(layer);
-  layer_repair().repair(current.layout(), task.usable_slots, current.experts(), experts);
+  layer_repair().repair(current.layout(), tasks.of(layer).usable_slots, current.experts(), experts);
   if (std::ranges::equal(experts, current.experts_of(layer))) return;
   const auto shares = decided.target.shares_of(layer);
   set_equal_shares(experts, current.experts(), shares);
   const auto count = static_cast<std::size_t>(current.experts());
   layer_outcome& outcome = decided.layers[layer];
   outcome.max_after = fullest_rank_load(request.loads.subspan(layer * count, count), experts,
-                                        shares, current.layout(), task.speeds);
+                                        shares, current.layout(), tasks.of(layer).speeds);
   outcome.risk_after = outcome.max_after;
   outcome.moves = arrival_counter(current.experts())
                       .count(current.layout(), current.experts_of(layer), experts);
@@ -51,7 +51,8 @@ void clear_masked(const plan_request& request, const planning_task& task, int la
 
 }  // namespace
 
-void keep_layer(const plan_request& request, const planning_task& task, int layer, plan& decided) {
+void keep_layer(const plan_request& request, const planning_tasks& tasks, int layer,
+                plan& decided) {
   const auto experts = request.current->experts_of(layer);
   const auto shares = request.current->shares_of(layer);
   std::copy(experts.begin(), experts.end(), decided.target.experts_of(layer).begin());
@@ -59,7 +60,7 @@ void keep_layer(const plan_request& request, const planning_task& task, int laye
   decided.layers[layer].max_after = decided.layers[layer].max_before;
   decided.layers[layer].risk_after = decided.layers[layer].risk_before;
   decided.layers[layer].moves = 0;
-  if (has_masked_ranks(request)) clear_masked(request, task, layer, decided);
+  if (has_masked_ranks(request)) clear_masked(request, tasks, layer, decided);
 }
 
 std::vector<std::int32_t> moving_layers(const plan& decided) {
@@ -75,11 +76,11 @@ std::vector<std::int32_t> moving_layers(const plan& decided) {
   return order;
 }
 
-void apply_limits(const plan_request& request, const planning_task& task, plan& decided) {
+void apply_limits(const plan_request& request, const planning_tasks& tasks, plan& decided) {
   if (request.limits.max_moves_per_layer >= 0) {
     for (std::size_t layer = 0; layer < decided.layers.size(); ++layer) {
       if (decided.layers[layer].moves <= request.limits.max_moves_per_layer) continue;
-      keep_layer(request, task, static_cast<int>(layer), decided);
+      keep_layer(request, tasks, static_cast<int>(layer), decided);
     }
   }
   const std::vector<std::int64_t> purse = purse_of(request);
@@ -95,7 +96,7 @@ void apply_limits(const plan_request& request, const planning_task& task, plan& 
     }
     const bool fits = std::ranges::equal(with_layer, purse, std::ranges::less_equal()) &&
                       (most < 0 || moves + decided.layers[layer].moves <= most);
-    if (!fits) keep_layer(request, task, layer, decided);
+    if (!fits) keep_layer(request, tasks, layer, decided);
     if (!fits) continue;
     spent.swap(with_layer);
     moves += decided.layers[layer].moves;

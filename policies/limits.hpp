@@ -46,10 +46,10 @@ std::vector<std::int32_t> moving_layers(const plan& decided);
 /// moves, then, taking the others by benefit (max_before - max_after descending, then layer), those
 /// with which max_moves_total, or for a rank or class of link the limit of bytes, would be
 /// exceeded.
-void apply_limits(const plan_request& request, const planning_task& task, plan& decided);
+void apply_limits(const plan_request& request, const planning_tasks& tasks, plan& decided);
 
 /// Puts one layer back: experts and shares as they are now, no moves, max_after = max_before. If
 /// there are masked ranks it is repaired (repair.hpp) instead, where it has to be.
-void keep_layer(const plan_request& request, const planning_task& task, int layer, plan& decided);
+void keep_layer(const plan_request& request, const planning_tasks& tasks, int layer, plan& decided);
 
 }  // namespace ballast

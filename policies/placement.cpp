@@ -133,31 +133,39 @@ std::span<const std::int32_t> placement::shares_of(int layer) const {
 
 placement initial_placement(int layers, int experts, const slot_layout& layout,
                             std::span<const std::int32_t> usable) {
+  return initial_placement(layers, experts, layout, usable, {});
+}
+
+placement initial_placement(int layers, int experts, const slot_layout& layout,
+                            std::span<const std::int32_t> usable,
+                            std::span<const std::int32_t> slots_per_layer) {
   if (static_cast<int>(usable.size()) != layout.ranks()) {
     throw std::invalid_argument("usable slots are given for " + std::to_string(usable.size()) +
                                 " ranks, there are " + std::to_string(layout.ranks()));
   }
-  std::int64_t usable_total = 0;
   for (int rank = 0; rank < layout.ranks(); ++rank) {
     if (usable[rank] < 0 || usable[rank] > layout.count(rank)) {
       throw std::invalid_argument("rank " + std::to_string(rank) + ": usable slots " +
                                   std::to_string(usable[rank]) + " are not in [0, " +
                                   std::to_string(layout.count(rank)) + "]");
     }
-    usable_total += usable[rank];
-  }
-  if (usable_total < experts) {
-    throw std::invalid_argument("usable slots " + std::to_string(usable_total) +
-                                " are fewer than experts " + std::to_string(experts));
   }
   placement result(layers, experts, layout);
   for (int layer = 0; layer < layers; ++layer) {
     const auto expert_of_slot = result.experts_of(layer);
     std::int64_t filled = 0;
     for (int rank = 0; rank < layout.ranks(); ++rank) {
-      for (int row = 0; row < usable[rank]; ++row, ++filled) {
+      const std::int32_t rows =
+          slots_per_layer.empty() ? usable[rank] : std::min(usable[rank], slots_per_layer[layer]);
+      for (int row = 0; row < rows; ++row, ++filled) {
         expert_of_slot[layout.first(rank) + row] = static_cast<std::int32_t>(filled % experts);
       }
+    }
+    if (filled < experts) {
+      throw std::invalid_argument(
+          (slots_per_layer.empty() ? "" : "layer " + std::to_string(layer) + ": ") +
+          "usable slots " + std::to_string(filled) + " are fewer than experts " +
+          std::to_string(experts));
     }
     set_equal_shares(expert_of_slot, experts, result.shares_of(layer));
   }

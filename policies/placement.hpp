@@ -81,6 +81,11 @@ class placement {
 placement initial_placement(int layers, int experts, const slot_layout& layout,
                             std::span<const std::int32_t> usable);
 
+/// The same, but in layer l no more than slots_per_layer[l] slots of a rank are filled.
+placement initial_placement(int layers, int experts, const slot_layout& layout,
+                            std::span<const std::int32_t> usable,
+                            std::span<const std::int32_t> slots_per_layer);
+
 /// Splits every expert of one layer equally over its replicas; what does not divide goes, one unit
 /// each, to the replicas in the lowest slots.
 void set_equal_shares(std::span<const std::int32_t> expert_of_slot, int experts,

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "policies/activations.hpp"
 #include "policies/align.hpp"
@@ -50,12 +51,14 @@ std::int64_t moves_of_one_layer(const plan_limits& limits) {
                                     : std::min(limits.max_moves_per_layer, limits.max_moves_total);
 }
 
-/// Plans layers, one after another, straight into the target; one per thread.
-class layer_planner {
+/// Plans layers of one task, one after another, straight into the target.
+class task_planner {
  public:
-  layer_planner(const plan_request& request, const planning_task& task, plan& decided)
+  task_planner(const plan_request& request, const planning_task& task, const planning_tasks& tasks,
+               plan& decided)
       : request_(request),
         task_(task),
+        tasks_(tasks),
         decided_(decided),
         policy_(make_layer_policy(request, task)),
         aligner_(request.current->experts()),
@@ -81,7 +84,7 @@ class layer_planner {
     outcome.risk_before = outcome.max_before;
     outcome.risk_after = outcome.max_before;
     if (task_.kind == policy_kind::keep) {
-      keep_layer(request_, task_, layer, decided_);
+      keep_layer(request_, tasks_, layer, decided_);
       return;
     }
     const auto experts = decided_.target.experts_of(layer);
@@ -100,7 +103,7 @@ class layer_planner {
     outcome.max_after = fullest_rank_load(loads, experts, shares, current.layout(), task_.speeds);
     weigh_risk(layer);
     if (outcome.risk_after >= outcome.risk_before && !was_judged(layer) && may_stay(layer)) {
-      keep_layer(request_, task_, layer, decided_);
+      keep_layer(request_, tasks_, layer, decided_);
     }
   }
 
@@ -174,6 +177,7 @@ class layer_planner {
 
   const plan_request& request_;
   const planning_task& task_;
+  const planning_tasks& tasks_;
   plan& decided_;
   std::unique_ptr<layer_policy> policy_;
   std::optional<flow_planner> flow_;
@@ -184,11 +188,32 @@ class layer_planner {
   std::vector<std::int32_t> equal_;
 };
 
+/// Plans any layer, each by the planner of its task; one per thread.
+class layer_planner {
+ public:
+  layer_planner(const plan_request& request, const planning_tasks& tasks, plan& decided)
+      : request_(request), tasks_(tasks), decided_(decided), planners_(tasks.kinds.size()) {}
+
+  void plan_layer(int layer, const flow_purse& purse) {
+    auto& planner = planners_[tasks_.kind_of_layer[layer]];
+    if (planner == nullptr) {
+      planner = std::make_unique<task_planner>(request_, tasks_.of(layer), tasks_, decided_);
+    }
+    planner->plan_layer(layer, purse);
+  }
+
+ private:
+  const plan_request& request_;
+  const planning_tasks& tasks_;
+  plan& decided_;
+  std::vector<std::unique_ptr<task_planner>> planners_;  // [kinds]
+};
+
 /// Each layer was planned as if it had the purse for itself. The layers that gain most keep their
 /// plan; one that finds too little left is planned again with what is left.
-void divide_purse(const plan_request& request, const planning_task& task,
+void divide_purse(const plan_request& request, const planning_tasks& tasks,
                   std::vector<std::int64_t> left, plan& decided) {
-  layer_planner planner(request, task, decided);
+  layer_planner planner(request, tasks, decided);
   std::vector<std::int64_t> needed(left.size());
   const auto needs = [&](std::int32_t layer) {
     std::fill(needed.begin(), needed.end(), 0);
@@ -218,7 +243,7 @@ struct layer_plan {
 
 /// Where the layers, each planned as if it had all moves, make too many: plans of every layer for
 /// several budgets around the mean one, of which those are taken that buy most.
-void divide_moves(const plan_request& request, const planning_task& task,
+void divide_moves(const plan_request& request, const planning_tasks& tasks,
                   std::span<const std::int64_t> purse, plan& decided) {
   const std::int64_t total = request.limits.max_moves_total;
   const int layers = decided.target.layers();
@@ -227,7 +252,7 @@ void divide_moves(const plan_request& request, const planning_task& task,
   std::vector<std::vector<layer_plan>> plans(count);
   std::vector<std::vector<layer_offer>> offers(count);
   for_layers(layers, request.threads, [&](int first, int last) {
-    layer_planner planner(request, task, decided);
+    layer_planner planner(request, tasks, decided);
     for (int layer = first; layer < last; ++layer) {
       const auto remember = [&] {
         const auto experts = decided.target.experts_of(layer);
@@ -272,6 +297,11 @@ void absorb_options(const plan_request& request, digest_builder& digest) {
     digest.absorb("rank_speed");
     digest.absorb(request.rank_speed);
   }
+  if (!request.slots_per_layer.empty()) {
+    digest.absorb("slots_per_layer");
+    digest.absorb(request.slots_per_layer);
+    digest.absorb(static_cast<std::uint64_t>(request.spare_rows));
+  }
   if (request.equal_shares) digest.absorb("equal_shares");
   if (request.cold_start) digest.absorb("cold_start");
   if (!request.deviations.empty()) {
@@ -293,7 +323,7 @@ void absorb_options(const plan_request& request, digest_builder& digest) {
 }
 
 /// Of all that the plan depends on, and of the target. Not of `threads`, which change nothing.
-std::uint64_t digest_of(const plan_request& request, const planning_task& task,
+std::uint64_t digest_of(const plan_request& request, const planning_tasks& tasks,
                         const placement& target) {
   digest_builder digest;
   const auto absorb = [&](std::int64_t value) { digest.absorb(static_cast<std::uint64_t>(value)); };
@@ -301,7 +331,7 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
   absorb(target.experts());
   absorb(target.layout().ranks());
   for (int rank = 0; rank < target.layout().ranks(); ++rank) absorb(target.layout().count(rank));
-  digest.absorb(task.usable_slots);
+  digest.absorb(tasks.usable_slots);
   absorb_options(request, digest);
   digest.absorb(request.policy);
   absorb(request.compatible ? 1 : 0);
@@ -324,31 +354,31 @@ std::uint64_t digest_of(const plan_request& request, const planning_task& task,
 }
 
 /// By one of our own policies, within the limits.
-void plan_layers(const plan_request& request, const planning_task& task, plan& decided) {
+void plan_layers(const plan_request& request, const planning_tasks& tasks, plan& decided) {
   const std::vector<std::int64_t> purse = purse_of(request);
   const std::int64_t total = request.limits.max_moves_total;
   for_layers(decided.target.layers(), request.threads, [&](int first, int last) {
-    layer_planner planner(request, task, decided);
+    layer_planner planner(request, tasks, decided);
     for (int layer = first; layer < last; ++layer) {
       planner.plan_layer(layer, {moves_of_one_layer(request.limits), purse});
     }
   });
-  if (task.kind == policy_kind::flow) {
-    if (total >= 0 && decided.moves() > total) divide_moves(request, task, purse, decided);
-    if (!purse.empty()) divide_purse(request, task, purse, decided);
+  if (tasks.policy() == policy_kind::flow) {
+    if (total >= 0 && decided.moves() > total) divide_moves(request, tasks, purse, decided);
+    if (!purse.empty()) divide_purse(request, tasks, purse, decided);
   }
-  apply_limits(request, task, decided);
+  apply_limits(request, tasks, decided);
 }
 
 /// As if activations could be split, then whole.
-void plan_activations(const plan_request& request, const planning_task& task, plan& decided) {
+void plan_activations(const plan_request& request, const planning_tasks& tasks, plan& decided) {
   const std::vector<std::int64_t> activations = activations_of(request);
   plan_request by_activations = request;
   by_activations.loads = activations;
   by_activations.series = {};
   by_activations.deviations = {};
-  plan_layers(by_activations, task, decided);
-  serve_whole(by_activations, task, decided);
+  plan_layers(by_activations, tasks, decided);
+  serve_whole(by_activations, tasks, decided);
 }
 
 /// Experts without a replica on a rank that is not masked.
@@ -370,6 +400,29 @@ std::vector<lost_expert> lost_experts(const plan_request& request) {
   return lost;
 }
 
+/// What has arrived in slots that the layer does not have goes to the rank's first free ones, if
+/// possible to such as are free already.
+void leave_closed_rows(const plan_request& request, std::int32_t rows, int layer,
+                       placement& target) {
+  const slot_layout& layout = target.layout();
+  const auto now = request.current->experts_of(layer);
+  const auto experts = target.experts_of(layer);
+  const auto shares = target.shares_of(layer);
+  for (int rank = 0; rank < layout.ranks(); ++rank) {
+    const int first = layout.first(rank);
+    const int open = first + std::min(rows, layout.count(rank));
+    for (int slot = open; slot < layout.first(rank + 1); ++slot) {
+      if (experts[slot] == no_expert) continue;
+      int to = first;
+      while (to < open && (experts[to] != no_expert || now[to] != no_expert)) ++to;
+      if (to == open) to = first;
+      while (experts[to] != no_expert) ++to;  // usable slots are no more than the rows
+      experts[to] = std::exchange(experts[slot], no_expert);
+      shares[to] = std::exchange(shares[slot], 0);
+    }
+  }
+}
+
 bool differs(const plan_request& request, const plan& decided, int layer) {
   return !std::ranges::equal(request.current->experts_of(layer),
                              decided.target.experts_of(layer)) ||
@@ -381,24 +434,25 @@ bool differs(const plan_request& request, const plan& decided, int layer) {
 plan decide(const plan_request& request) {
   interpreted_request interpreted = interpret(request);
   if (!interpreted.why_not.empty()) throw std::invalid_argument(interpreted.why_not);
-  const planning_task& task = interpreted.task;
+  const planning_tasks& tasks = interpreted.tasks;
   plan decided;
   decided.target = *request.current;
   decided.layers.resize(static_cast<std::size_t>(decided.target.layers()));
-  if (task.kind == policy_kind::plugin) {
-    plan_by_plugin(request, task, decided);
-    apply_limits(request, task, decided);
+  if (tasks.policy() == policy_kind::plugin) {
+    plan_by_plugin(request, tasks, decided);
+    apply_limits(request, tasks, decided);
   } else if (request.objective == plan_objective::activations) {
-    plan_activations(request, task, decided);
+    plan_activations(request, tasks, decided);
   } else {
-    plan_layers(request, task, decided);
+    plan_layers(request, tasks, decided);
   }
   for (int layer = 0; layer < decided.target.layers(); ++layer) {
+    leave_closed_rows(request, tasks.of(layer).rows, layer, decided.target);
     if (differs(request, decided, layer)) decided.changed.push_back(layer);
   }
   decided.living_ranks = living_ranks(request);
   if (has_masked_ranks(request)) decided.lost = lost_experts(request);
-  decided.digest = digest_of(request, task, decided.target);
+  decided.digest = digest_of(request, tasks, decided.target);
   return decided;
 }
 

@@ -45,6 +45,11 @@ struct plan_request {
   const cluster_map* cluster = nullptr;  ///< not owned; one entry per rank of the layout
   std::vector<std::int32_t>
       usable_slots;  ///< per rank, how many slots may be occupied; empty: all of the layout's
+  std::vector<std::int32_t>
+      slots_per_layer;  ///< per layer, at most how many slots of any rank may be occupied, whatever
+                        ///< usable_slots says of the rank. Empty: no more than that is said
+  std::int32_t spare_rows = 0;  ///< with slots_per_layer: a layer has so many rows on every rank
+                                ///< beyond them that may be written, and no others
   std::vector<std::uint8_t>
       masked_ranks;  ///< per rank, nonzero: dead; a target leaves it empty, and what that takes is
                      ///< done whatever the limits. Empty: none
@@ -56,8 +61,8 @@ struct plan_request {
   std::int64_t passes = 0;    ///< objective activations: how many forward passes the loads cover;
                               ///< 0: the loads are not tokens but passes with a token
   bool equal_shares = false;  ///< `flow` only: tokens split equally over an expert's replicas
-  bool cold_start = false;    ///< `flow` only: no weights are in place yet, so moves cost nothing and
-                              ///< any gain is worth them
+  bool cold_start = false;  ///< `flow` only: no weights are in place yet, so moves cost nothing and
+                            ///< any gain is worth them
   std::string policy = "static";          ///< a name of policy_names(), or that of `plugin`
   const plugin_policy* plugin = nullptr;  ///< not owned; if given, it plans (plugin.hpp)
   bool compatible = false;  ///< the published rules to the letter, of a policy that has them:

@@ -15,9 +15,10 @@ namespace {
 
 std::string number(std::int64_t value) { return std::to_string(value); }
 
-std::string why_unusable(const placement& target, std::span<const std::int32_t> usable) {
+std::string why_unusable(const placement& target, const planning_tasks& tasks) {
   const slot_layout& layout = target.layout();
   for (int layer = 0; layer < target.layers(); ++layer) {
+    const std::vector<std::int32_t>& usable = tasks.of(layer).usable_slots;
     for (int rank = 0; rank < layout.ranks(); ++rank) {
       const auto held = target.experts_of(layer).subspan(layout.first(rank), layout.count(rank));
       const std::int64_t occupied =
@@ -76,11 +77,11 @@ void keep_slots(const plan_request& request, slot_aligner& aligner, int layer, p
 
 }  // namespace
 
-void plan_by_plugin(const plan_request& request, const planning_task& task, plan& decided) {
+void plan_by_plugin(const plan_request& request, const planning_tasks& tasks, plan& decided) {
   placement& target = decided.target;
-  request.plugin->plan(request, task.usable_slots, target);
+  request.plugin->plan(request, tasks.usable_slots, target);
   std::string why = why_illegal(target, request.compatible);
-  if (why.empty()) why = why_unusable(target, task.usable_slots);
+  if (why.empty()) why = why_unusable(target, tasks);
   if (why.empty()) why = why_beyond_limits(request, decided);
   if (!why.empty()) throw std::invalid_argument("policy " + request.policy + ": " + why);
   const placement& current = *request.current;
@@ -90,10 +91,11 @@ void plan_by_plugin(const plan_request& request, const planning_task& task, plan
     if (!request.compatible) keep_slots(request, aligner, layer, target);
     const auto loads = request.loads.subspan(layer * experts, experts);
     layer_outcome& outcome = decided.layers[layer];
-    outcome.max_before = fullest_rank_load(loads, current.experts_of(layer),
-                                           current.shares_of(layer), current.layout(), task.speeds);
+    outcome.max_before =
+        fullest_rank_load(loads, current.experts_of(layer), current.shares_of(layer),
+                          current.layout(), tasks.of(layer).speeds);
     outcome.max_after = fullest_rank_load(loads, target.experts_of(layer), target.shares_of(layer),
-                                          current.layout(), task.speeds);
+                                          current.layout(), tasks.of(layer).speeds);
     outcome.risk_before = outcome.max_before;
     outcome.risk_after = outcome.max_after;
   }

@@ -10,7 +10,7 @@
 namespace ballast {
 
 struct plan_request;
-struct planning_task;
+struct planning_tasks;
 struct plan;
 
 class plugin_policy {
@@ -28,6 +28,6 @@ class plugin_policy {
 /// std::invalid_argument naming policy, layer and value where the plan is illegal, occupies slots
 /// that are not usable, or exceeds max_moves_per_layer or max_bytes_per_rank: a plug-in knows them
 /// and is not cut off. Limits that it is not told of keep whole layers back, as for any policy.
-void plan_by_plugin(const plan_request& request, const planning_task& task, plan& decided);
+void plan_by_plugin(const plan_request& request, const planning_tasks& tasks, plan& decided);
 
 }  // namespace ballast

@@ -108,7 +108,7 @@ void report(const plan_request& request, plan& decided) {
         outcome.total += static_cast<scaled_load>(load) * share_one;
         largest = std::max(largest, load);
       }
-      outcome.bound = bound_of(asked, interpreted.task, layer, scratch);
+      outcome.bound = bound_of(asked, interpreted.tasks.of(layer), layer, scratch);
       // An expert is read by one rank at least, as a whole.
       if (whole) outcome.bound = std::max(outcome.bound, scaled_load{largest} * share_one);
     }

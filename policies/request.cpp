@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <numeric>
 
 namespace ballast {
@@ -92,6 +93,37 @@ std::string why_slots_wrong(const plan_request& request, std::vector<std::int32_
   if (total < request.current->experts()) {
     return "usable_slots: " + number(total) + " in all are fewer than the " +
            number(request.current->experts()) + " experts";
+  }
+  return {};
+}
+
+/// Slots per layer: their number, and what the current placement has where they leave nothing.
+std::string why_layers_wrong(const plan_request& request) {
+  const placement& current = *request.current;
+  const slot_layout& layout = current.layout();
+  if (request.spare_rows < 0) {
+    return "spare_rows: " + number(request.spare_rows) + " is negative";
+  }
+  if (request.slots_per_layer.empty()) return {};
+  if (static_cast<int>(request.slots_per_layer.size()) != current.layers()) {
+    return "slots_per_layer: given for " +
+           number(static_cast<std::int64_t>(request.slots_per_layer.size())) +
+           " layers, the placement has " + number(current.layers());
+  }
+  for (int layer = 0; layer < current.layers(); ++layer) {
+    const std::int32_t slots = request.slots_per_layer[layer];
+    if (slots < 1) {
+      return "slots_per_layer: layer " + number(layer) + ": " + number(slots) + " is less than 1";
+    }
+    const std::int64_t rows = std::int64_t{slots} + request.spare_rows;
+    for (int slot = 0; slot < layout.slots(); ++slot) {
+      const int rank = layout.rank_of(slot);
+      if (current.experts_of(layer)[slot] == no_expert || slot - layout.first(rank) < rows)
+        continue;
+      return "current: layer " + number(layer) + " slot " + number(slot) + " holds expert " +
+             number(current.experts_of(layer)[slot]) + ", but the layer has " + number(rows) +
+             " rows on a rank";
+    }
   }
   return {};
 }
@@ -267,6 +299,38 @@ std::string why_not_policy(const plan_request& request, planning_task& task) {
   return why_not_deepseek(request, task);
 }
 
+/// A task for every number of slots that layers have.
+std::string why_not_tasks(const plan_request& request, const speed_scale& speeds,
+                          planning_tasks& tasks) {
+  const int layers = request.current->layers();
+  const std::int32_t all = std::numeric_limits<std::int32_t>::max();
+  std::vector<std::int32_t> kinds(request.slots_per_layer);
+  if (kinds.empty()) kinds.push_back(all);
+  std::ranges::sort(kinds);
+  kinds.erase(std::unique(kinds.begin(), kinds.end()), kinds.end());
+  for (const std::int32_t slots : kinds) {
+    planning_task& task = tasks.kinds.emplace_back();
+    task.usable_slots = tasks.usable_slots;
+    for (std::int32_t& usable : task.usable_slots) usable = std::min(usable, slots);
+    task.rows = slots > all - request.spare_rows ? all : slots + request.spare_rows;
+    task.speeds = speeds;
+    const std::int64_t total =
+        std::accumulate(task.usable_slots.begin(), task.usable_slots.end(), std::int64_t{0});
+    if (total < request.current->experts()) {
+      return "slots_per_layer: " + number(slots) + " slots of a rank are " + number(total) +
+             " in all, fewer than the " + number(request.current->experts()) + " experts";
+    }
+    if (std::string why = why_not_policy(request, task); !why.empty()) return why;
+  }
+  for (int layer = 0; layer < layers; ++layer) {
+    const std::int32_t slots =
+        request.slots_per_layer.empty() ? all : request.slots_per_layer[layer];
+    tasks.kind_of_layer.push_back(
+        static_cast<std::int32_t>(std::ranges::lower_bound(kinds, slots) - kinds.begin()));
+  }
+  return {};
+}
+
 }  // namespace
 
 std::span<const char* const> policy_names() { return names; }
@@ -287,19 +351,19 @@ interpreted_request interpret(const plan_request& request) {
     return wrong("policy: " + request.policy + " is unknown");
   }
   interpreted_request result;
+  planning_tasks& tasks = result.tasks;
+  speed_scale speeds;
   result.why_not = why_numbers_wrong(request);
   if (result.why_not.empty()) result.why_not = why_objective_wrong(request);
   if (result.why_not.empty()) result.why_not = why_loads_wrong(request);
-  if (result.why_not.empty()) {
-    result.why_not = why_slots_wrong(request, result.task.usable_slots);
-  }
-  if (result.why_not.empty()) result.why_not = why_speeds_wrong(request, result.task.speeds);
+  if (result.why_not.empty()) result.why_not = why_slots_wrong(request, tasks.usable_slots);
+  if (result.why_not.empty()) result.why_not = why_layers_wrong(request);
+  if (result.why_not.empty()) result.why_not = why_speeds_wrong(request, speeds);
   if (result.why_not.empty()) {
     const std::string why = why_illegal(current, true);
     if (!why.empty()) result.why_not = "current: " + why;
   }
-  if (!result.why_not.empty()) return result;
-  result.why_not = why_not_policy(request, result.task);
+  if (result.why_not.empty()) result.why_not = why_not_tasks(request, speeds, tasks);
   return result;
 }
 

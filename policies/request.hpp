@@ -27,15 +27,26 @@ enum class policy_kind : std::uint8_t {
 struct planning_task {
   policy_kind kind = policy_kind::keep;
   std::vector<std::int32_t> usable_slots;  ///< [ranks] 0 on masked ones
+  std::int32_t rows = 0;                   ///< only so many of a rank's slots, the first, are used
   speed_scale speeds;                      ///< refers to the request
   group_shape homes;                       ///< `flow` only
   deepseek_shape shape;                    ///< of the policies that plan from nothing
 };
 
-/// The task, or in `why_not` one line on why the request cannot be planned.
+/// One task for all layers that may occupy equally many slots.
+struct planning_tasks {
+  std::vector<std::int32_t> usable_slots;   ///< [ranks] 0 on masked ones; of any layer
+  std::vector<planning_task> kinds;         ///< they differ in slots, and so in shape
+  std::vector<std::int32_t> kind_of_layer;  ///< [layers]
+
+  const planning_task& of(int layer) const { return kinds[kind_of_layer[layer]]; }
+  policy_kind policy() const { return kinds.front().kind; }
+};
+
+/// The tasks, or in `why_not` one line on why the request cannot be planned.
 struct interpreted_request {
   std::string why_not;
-  planning_task task;
+  planning_tasks tasks;
 };
 interpreted_request interpret(const plan_request& request);
 

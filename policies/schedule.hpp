@@ -87,13 +87,19 @@ struct schedule_request {
                                            ///< automatic choice elsewhere
   std::span<const slot_ref> distrusted =
       {};  ///< slots that may not be a source (their copy was found bad)
+  std::span<const std::int32_t> rows_per_layer =
+      {};  ///< [layers] how many slots of a rank, its first, there are; no others are written.
+           ///< Empty: all of the layout's
+  std::span<const std::uint8_t> gone_ranks =
+      {};  ///< [ranks] nonzero: a rank that neither sends nor receives; its slots are empty,
+           ///< whatever `current` says. Empty: none
 };
 
 /// Throws std::invalid_argument, in one line that names what and its value: shapes differ, the
-/// target is illegal, an expert that must move is in no slot or has only distrusted copies (layer,
-/// expert and slot named), a distrusted slot does not exist, staging_rows or receives_per_batch is
-/// < 1, or the only rank with slots must permute its own and has room for one staged move a batch
-/// and no slot to help out.
+/// target is illegal or uses slots that there are not, an expert that must move is in no slot or
+/// has only distrusted copies (layer, expert and slot named), a distrusted slot does not exist,
+/// staging_rows or receives_per_batch is < 1, or the only rank with slots must permute its own and
+/// has room for one staged move a batch and no slot to help out.
 ///
 /// Batches commit in order; when one is dropped, so are those after it. Whatever has committed by
 /// then, these hold for every request:

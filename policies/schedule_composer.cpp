@@ -268,7 +268,7 @@ composer::inner_swap composer::plan_inner_swap(int layer,
   std::int32_t c = -1;
   bool exists = false;
   for (std::int32_t slot = 0; slot < state_.slots(); ++slot) {
-    if (slot == a || slot == b) continue;
+    if (slot == a || slot == b || !state_.exists(layer, slot)) continue;
     const std::int32_t expert = state_.holds(layer, slot);
     kind found = none;
     if (expert == no_expert)

@@ -66,6 +66,26 @@ void transition::check_shapes() const {
            " slots are more than 2^31 rows");
   if (const std::string reason = why_illegal(target, true); !reason.empty())
     refuse("the target is illegal: " + reason);
+  check_slots();
+}
+
+void transition::check_slots() const {
+  const auto check_size = [](const char* field, std::size_t size, int wanted, const char* of) {
+    if (size != 0 && size != static_cast<std::size_t>(wanted))
+      refuse(std::string(field) + " is given for " + text(static_cast<std::int64_t>(size)) + " " +
+             of + ", there are " + text(wanted));
+  };
+  check_size("rows_per_layer", request_.rows_per_layer.size(), layers(), "layers");
+  check_size("gone_ranks", request_.gone_ranks.size(), ranks(), "ranks");
+  for (int layer = 0; layer < layers(); ++layer) {
+    for (std::int32_t slot = 0; slot < slots_; ++slot) {
+      const std::int32_t expert = request_.target->experts_of(layer)[slot];
+      if (expert == no_expert || exists(layer, slot)) continue;
+      refuse("the target has expert " + text(expert) + " of layer " + text(layer) + " in slot " +
+             text(slot) +
+             (is_gone(rank_of(slot)) ? ", whose rank is gone" : ", which the layer does not have"));
+    }
+  }
 }
 
 void transition::read_placements() {
@@ -89,7 +109,11 @@ void transition::read_placements() {
   staged_.assign(ranks(), 0);
   expected_sends_.assign(ranks(), 0);
   for (int layer = 0; layer < layers(); ++layer) {
-    const auto now = request_.current->experts_of(layer);
+    std::vector<std::int32_t> now(request_.current->experts_of(layer).begin(),
+                                  request_.current->experts_of(layer).end());
+    for (std::int32_t slot = 0; slot < slots_; ++slot) {
+      if (is_gone(rank_of(slot))) now[slot] = no_expert;
+    }
     const auto then = request_.target->experts_of(layer);
     held_.insert(held_.end(), now.begin(), now.end());
     wanted_.insert(wanted_.end(), then.begin(), then.end());

@@ -55,6 +55,13 @@ class transition {
   /// The slots where the target has `expert`, ascending.
   std::span<const std::int32_t> homes(int layer, std::int32_t expert) const;
 
+  /// Whether the slot may be written: the layer has it, and its rank is not gone.
+  bool exists(int layer, std::int32_t slot) const {
+    const int rank = rank_of(slot);
+    return !is_gone(rank) && (request_.rows_per_layer.empty() ||
+                              slot - layout_.first(rank) < request_.rows_per_layer[layer]);
+  }
+
   // ---- replicas
   /// The slots that hold `expert`, as of the batches finished: for (s = first_holder(..); s >= 0; s
   /// = next_holder(..)).
@@ -113,7 +120,11 @@ class transition {
   std::size_t pair(int layer, std::int32_t expert) const {
     return static_cast<std::size_t>(layer) * experts_ + expert;
   }
+  bool is_gone(int rank) const {
+    return !request_.gone_ranks.empty() && request_.gone_ranks[rank] != 0;
+  }
   void check_shapes() const;
+  void check_slots() const;
   void read_placements();
   void distrust();
   void check_sources() const;

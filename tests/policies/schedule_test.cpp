@@ -112,6 +112,39 @@ TEST(schedule, a_swap_inside_a_rank_takes_two_staging_rows_or_a_third_slot) {
   EXPECT_EQ(checked_schedule(with_replicas).moves.size(), 4u);
 }
 
+TEST(schedule, slots_that_a_layer_does_not_have_do_not_help_out) {
+  const std::vector<std::int32_t> rows = {2};
+  scene made = scene_of(slot_layout::uniform(2, 3), 4, {0, 1, no_expert, 2, 3, no_expert},
+                        {1, 0, no_expert, 2, 3, no_expert});
+  made.request.staging_rows = 1;
+  made.request.rows_per_layer = rows;
+  for (const scheduled_move& move : checked_schedule(made).moves)
+    EXPECT_NE(move.target_slot % 3, 2);
+  made.target = made.current;
+  made.target.experts_of(0)[2] = 3;
+  made.target.shares_of(0)[2] = share_one / 2;
+  made.target.shares_of(0)[4] = share_one / 2;
+  EXPECT_THROW(checked_schedule(made), std::invalid_argument);
+}
+
+TEST(schedule, a_rank_that_is_gone_neither_sends_nor_receives) {
+  const std::vector<std::uint8_t> gone = {0, 1, 0};
+  // Expert 0 is on ranks 0 and 1; rank 1 would be the source nearest to rank 2.
+  scene made = scene_of(slot_layout::uniform(3, 2), 2, {0, 1, 0, 1, no_expert, no_expert},
+                        {0, 1, no_expert, no_expert, 0, 1});
+  made.request.gone_ranks = gone;
+  made.connect();
+  const schedule result = make_schedule(made.request);
+  EXPECT_EQ(result.moves.size(), 2u);
+  for (const scheduled_move& move : result.moves) EXPECT_EQ(move.source_rank, 0);
+  EXPECT_TRUE(result.releases.empty()) << "its slots are empty already";
+  made.target = made.current;
+  EXPECT_THROW(make_schedule(made.request), std::invalid_argument) << "a target on that rank";
+  made.current = placement_of(slot_layout::uniform(3, 2), 2, {{1, no_expert, 0, 1, -1, -1}});
+  made.target = placement_of(slot_layout::uniform(3, 2), 2, {{1, 0, -1, -1, -1, -1}});
+  EXPECT_THROW(make_schedule(made.request), std::invalid_argument) << "no copy but there";
+}
+
 TEST(schedule, an_expert_crosses_into_a_node_once_and_spreads_as_a_tree) {
   std::vector<std::int32_t> now(16, no_expert), then(16, no_expert);
   now[0] = then[0] = 0;
