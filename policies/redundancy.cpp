@@ -167,6 +167,7 @@ slot_choice choose_slots(const redundancy_question& question) {
   const std::vector<layer_curve> curves = draw_curves(request, fewest, extra);
   const std::vector<std::int32_t> extras = spend(curves, extra);
   slot_choice choice;
+  choice.fewest_slots = fewest;
   choice.living_ranks = living_ranks(request);
   for (int layer = 0; layer < layers; ++layer) {
     choice.slots.push_back(fewest + extras[layer]);

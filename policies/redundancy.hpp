@@ -20,8 +20,11 @@ struct slot_choice {
   std::vector<std::int32_t> slots;    ///< [layers] per rank
   std::vector<layer_outcome> fewest;  ///< [layers] with as few slots as can host every expert
   std::vector<layer_outcome> chosen;  ///< [layers] with those
-  double balance(const std::vector<layer_outcome>& layers) const;
+  std::int32_t fewest_slots = 1;      ///< per rank, of every layer
   std::int32_t living_ranks = 1;
+
+  /// Sum of mean rank loads over sum of max rank loads.
+  double balance(const std::vector<layer_outcome>& layers) const;
 };
 
 /// Plans every layer from nothing with the fewest slots per rank that host every expert, with one

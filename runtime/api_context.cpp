@@ -204,6 +204,14 @@ ballast_status ballast_resume(ballast_context* context) {
   });
 }
 
+ballast_status ballast_ranks_set(ballast_context* context, const int32_t* rank_speed,
+                                 const uint8_t* masked_ranks) {
+  return guard([&] {
+    require_argument(context, "context");
+    context->runtime.set_ranks(rank_speed, masked_ranks);
+  });
+}
+
 ballast_status ballast_tables(const ballast_context* context, int32_t layer,
                               ballast_layer_tables* tables) {
   return guard([&] {

@@ -3,84 +3,50 @@
 
 #include <algorithm>
 #include <memory>
+#include <numeric>
+#include <utility>
 
 #include "policies/payback.hpp"
 #include "policies/plan.hpp"
-#include "policies/prediction.hpp"
+#include "policies/redundancy.hpp"
 #include "policies/schedule.hpp"
-#include "runtime/discovery.hpp"
 #include "runtime/error.hpp"
-#include "runtime/given_placement.hpp"
 #include "runtime/guard.hpp"
 #include "runtime/mpi_handles.hpp"
 #include "runtime/plan_handle.hpp"
-#include "runtime/plugins.hpp"
+#include "runtime/plan_question.hpp"
 
+using ballast::asked_plan;
 using ballast::copy_out;
 using ballast::error;
 using ballast::guard;
 using ballast::require_argument;
-using ballast::require_in_range;
 using ballast::require_struct_size;
 
 namespace {
 
-ballast::placement current_of(const ballast_plan_request& r) {
-  const std::vector<std::int32_t> usable(r.ranks, r.slots_per_rank);
-  return ballast::read_placement(
-      {r.layers, r.experts, r.slots_per_rank, r.placement, r.shares, r.compatible != 0},
-      ballast::slot_layout::uniform(r.ranks, r.slots_per_rank), usable);
+/// As the schedule sees it: nothing is on dead ranks, but for the experts that are nowhere else,
+/// whose weights have to come from somewhere.
+ballast::placement without_dead_ranks(const asked_plan& asked, const ballast::plan& made) {
+  ballast::placement now = asked.current;
+  const std::vector<std::uint8_t>& masked = asked.question.masked_ranks;
+  for (int layer = 0; layer < now.layers(); ++layer) {
+    const auto experts = now.experts_of(layer);
+    for (int slot = 0; slot < now.slots(); ++slot) {
+      if (masked.empty() || masked[now.layout().rank_of(slot)] == 0) continue;
+      if (!std::ranges::binary_search(made.lost, ballast::lost_expert{layer, experts[slot]},
+                                      [](const auto& a, const auto& b) {
+                                        return std::pair(a.layer, a.expert) <
+                                               std::pair(b.layer, b.expert);
+                                      })) {
+        experts[slot] = ballast::no_expert;
+      }
+    }
+  }
+  return now;
 }
 
-/// A limit in bytes does not bind as long as nobody knows what an expert weighs.
-void require_priced(const char* field, std::int64_t limit, std::int64_t expert_bytes) {
-  if (limit < 0 || expert_bytes > 0) return;
-  throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-              fmt::format("{} is {}, but expert_bytes is 0", field, limit));
-}
-
-void check_shape(const ballast_plan_request& r) {
-  require_in_range("layers", r.layers, 1, 4096);
-  require_in_range("experts", r.experts, 1, 65536);
-  require_in_range("ranks", r.ranks, 1, 16384);
-  require_in_range("slots_per_rank", r.slots_per_rank, 1, 1024);
-  require_in_range("groups", r.groups, 1, r.experts);
-  require_in_range("threads", r.threads, 1, 256);
-  require_in_range("objective", r.objective, BALLAST_OBJECTIVE_TOKENS,
-                   BALLAST_OBJECTIVE_ACTIVATIONS);
-  require_in_range("passes", r.passes, 0, std::int64_t{1} << 62);
-  require_in_range("max_moves", r.max_moves, -1, std::int64_t{1} << 62);
-  require_in_range("max_bytes", r.max_bytes, -1, std::int64_t{1} << 62);
-  require_in_range("max_moves_total", r.max_moves_total, -1, std::int64_t{1} << 62);
-  for (const std::int64_t bytes : r.max_bytes_per_link) {
-    require_in_range("max_bytes_per_link", bytes, -1, std::int64_t{1} << 62);
-  }
-  require_in_range("expert_bytes", r.expert_bytes, 0, std::int64_t{1} << 46);
-  require_priced("max_bytes", r.max_bytes, r.expert_bytes);
-  for (const std::int64_t bytes : r.max_bytes_per_link) {
-    require_priced("max_bytes_per_link", bytes, r.expert_bytes);
-  }
-  require_in_range("windows", r.windows, r.series != nullptr ? 1 : 0, std::int64_t{1} << 24);
-  require_in_range("prediction", r.prediction, BALLAST_PREDICTION_AUTO, BALLAST_PREDICTION_ROBUST);
-  require_in_range("decay_shift", r.decay_shift, 1, 16);
-  require_in_range("window_steps", r.window_steps, 1, std::int64_t{1} << 32);
-  require_in_range("token_ns", r.token_ns, 0, 1'000'000'000);
-  require_in_range("horizon", r.horizon, 0, std::int64_t{1} << 62);
-  if (static_cast<std::int64_t>(r.ranks) * r.slots_per_rank < r.experts) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("slots_per_rank {} on {} ranks are {} slots, fewer than {} experts",
-                            r.slots_per_rank, r.ranks,
-                            static_cast<std::int64_t>(r.ranks) * r.slots_per_rank, r.experts));
-  }
-  if (r.topology != nullptr && r.topology->found.map.rank_count() != r.ranks) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("topology has {} ranks, the request {}",
-                            r.topology->found.map.rank_count(), r.ranks));
-  }
-}
-
-void summarise(ballast_plan& plan, const ballast::placement& current,
-               const ballast::cluster_map& cluster) {
+void summarise(ballast_plan& plan, const asked_plan& asked) {
   ballast_plan_summary& s = plan.summary;
   s.struct_size = sizeof(s);
   s.digest = plan.made.digest;
@@ -91,29 +57,17 @@ void summarise(ballast_plan& plan, const ballast::placement& current,
   s.moves = plan.made.moves();
   s.layers_changed = static_cast<int32_t>(plan.made.changed.size());
   const auto start = ballast::steady_clock::now();
+  const ballast::placement current = without_dead_ranks(asked, plan.made);
   ballast::schedule_request request;
   request.current = &current;
   request.target = &plan.made.target;
-  request.cluster = &cluster;
+  request.cluster = &asked.cluster;
+  request.rows_per_layer = asked.question.slots_per_layer;
   plan.steps = make_schedule(request);
   s.schedule_seconds = ballast::seconds_since(start);
   s.batches = static_cast<int32_t>(plan.steps.batches.size());
   for (const ballast::scheduled_move& move : plan.steps.moves)
     ++s.moves_by_link[static_cast<int>(move.link)];
-}
-
-/// Of the window after the series, if there is one; the windows themselves go into `question`.
-ballast::forecast foretell(const ballast_plan_request& request, ballast::plan_request& question) {
-  if (request.series == nullptr) return {};
-  const std::size_t cells = static_cast<std::size_t>(request.layers) * request.experts;
-  question.series = {request.series, cells * static_cast<std::size_t>(request.windows)};
-  question.loads = question.series.first(cells);
-  if (const std::string why = why_unplannable(question); !why.empty()) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT, why);
-  }
-  return ballast::predict(
-      {question.series, request.layers, request.experts},
-      {static_cast<ballast::prediction_mode>(request.prediction), 0, request.decay_shift});
 }
 
 void judge_payback(const ballast_plan_request& request, const ballast::plan_request& question,
@@ -159,54 +113,45 @@ ballast_status ballast_plan_create(const ballast_plan_request* request, ballast_
     require_argument(request, "request");
     require_argument(plan, "plan");
     require_struct_size(request->struct_size, sizeof(*request), sizeof(*request), "request");
-    check_shape(*request);
-    if (request->series == nullptr) require_argument(request->loads, "loads");
-    ballast::placement current = current_of(*request);
-    const ballast::cluster_map cluster =
-        request->topology != nullptr ? request->topology->found.map
-                                     : ballast::uniform_cluster(request->ranks, request->ranks);
-
-    ballast::plan_request question;
-    const std::size_t cells = static_cast<std::size_t>(request->layers) * request->experts;
-    question.current = &current;
-    question.cluster = &cluster;
-    question.policy = request->policy == nullptr ? BALLAST_DEFAULT_POLICY : request->policy;
-    question.plugin = ballast::find_registered_policy(question.policy);
-    question.compatible = request->compatible != 0;
-    question.groups = request->groups;
-    question.objective = static_cast<ballast::plan_objective>(request->objective);
-    question.passes = request->passes;
-    question.seed = request->seed;
-    question.threads = request->threads;
-    question.expert_bytes = request->expert_bytes;
-    question.limits = {request->max_moves, request->max_bytes, request->max_moves_total, {}};
-    std::ranges::copy(request->max_bytes_per_link, question.limits.max_bytes_per_link.begin());
-    question.equal_shares = request->equal_shares != 0;
-    question.cold_start = request->cold_start != 0;
-    if (request->rank_speed != nullptr) {
-      question.rank_speed.assign(request->rank_speed, request->rank_speed + request->ranks);
-    }
-    if (request->masked_ranks != nullptr) {
-      question.masked_ranks.assign(request->masked_ranks, request->masked_ranks + request->ranks);
-    }
-
+    asked_plan asked(*request);
     auto made = std::make_unique<ballast_plan>();
     const auto start = ballast::steady_clock::now();
-    const ballast::forecast expected = foretell(*request, question);
-    question.loads = request->series != nullptr ? expected.loads : std::span(request->loads, cells);
-    question.deviations = expected.deviations;
-    made->made = ballast::decide(question);
+    asked.foretell();
+    made->made = ballast::decide(asked.question);
     made->summary.plan_seconds = ballast::seconds_since(start);
-    ballast::report(question, made->made);
-    judge_payback(*request, question, *made);
-    summarise(*made, current, cluster);
-    made->loads.assign(question.loads.begin(), question.loads.end());
-    made->current = std::move(current);
+    ballast::report(asked.question, made->made);
+    judge_payback(*request, asked.question, *made);
+    summarise(*made, asked);
+    made->loads.assign(asked.question.loads.begin(), asked.question.loads.end());
+    made->current = std::move(asked.current);
     *plan = made.release();
   });
 }
 
 void ballast_plan_destroy(ballast_plan* plan) { delete plan; }
+
+ballast_status ballast_slots_choose(const ballast_plan_request* request, int64_t slots_budget,
+                                    int32_t* slots_per_layer, double* balance_fewest,
+                                    double* balance, ballast_slots_summary* summary) {
+  return guard([&] {
+    require_argument(request, "request");
+    require_argument(slots_per_layer, "slots_per_layer");
+    require_struct_size(request->struct_size, sizeof(*request), sizeof(*request), "request");
+    asked_plan asked(ballast::without_slots(*request));
+    asked.foretell();
+    const ballast::slot_choice choice = ballast::choose_slots({asked.question, slots_budget});
+    ballast_slots_summary sums = {sizeof(sums), 0, 0, choice.balance(choice.fewest),
+                                  choice.balance(choice.chosen)};
+    sums.slots = std::accumulate(choice.slots.begin(), choice.slots.end(), std::int64_t{0});
+    sums.slots_fewest = choice.fewest_slots * static_cast<std::int64_t>(choice.slots.size());
+    copy_out(sums, summary, "summary");
+    std::ranges::copy(choice.slots, slots_per_layer);
+    for (std::size_t layer = 0; layer < choice.slots.size(); ++layer) {
+      if (balance_fewest != nullptr) balance_fewest[layer] = choice.balance({choice.fewest[layer]});
+      if (balance != nullptr) balance[layer] = choice.balance({choice.chosen[layer]});
+    }
+  });
+}
 
 ballast_status ballast_plan_summarise(const ballast_plan* plan, ballast_plan_summary* summary) {
   return guard([&] {

@@ -273,6 +273,26 @@ void balancer::pause(bool drop) {
   drop_requested_ |= drop;
 }
 
+void balancer::leave_ranks(std::span<const std::uint8_t> gone) {
+  if (gone.empty()) return;
+  const placement before = parts_.live.current();
+  std::vector<std::int32_t> changed;
+  for (int layer = 0; layer < before.layers(); ++layer) {
+    const std::span<const std::int32_t> held = before.experts_of(layer);
+    bool left = false;
+    for (int slot = 0; slot < before.slots(); ++slot) {
+      if (held[slot] == no_expert || gone[before.layout().rank_of(slot)] == 0) continue;
+      parts_.live.set_expert(layer, slot, no_expert);
+      left = true;
+    }
+    if (!left) continue;
+    parts_.live.refresh(layer, before, true);
+    changed.push_back(layer);
+  }
+  if (!changed.empty()) parts_.weights.publish(changed);
+  std::erase_if(damaged_, [&](const ballast_damage& d) { return gone[d.rank] != 0; });
+}
+
 void balancer::finish() {
   // A mismatch is found by all ranks in the same vote; of any other failure they may not know.
   if (dead_status_ != BALLAST_OK && dead_status_ != BALLAST_ERROR_CONFIG_MISMATCH &&

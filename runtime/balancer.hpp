@@ -70,6 +70,9 @@ class balancer {
   bool listening() const { return listening_; }
 
   void pause(bool drop);
+  bool idle() const { return phase_ == BALLAST_PHASE_IDLE; }
+  /// While idle: slots of these ranks stop serving. [ranks] nonzero, or empty: none.
+  void leave_ranks(std::span<const std::uint8_t> gone);
   void resume() { paused_ = drop_requested_ = false; }
 
   /// Collective, blocking up to the deadline: completes everything under way on this rank, but for

@@ -202,6 +202,17 @@ enum {
                                         replica at a time. Route by BALLAST_ROUTE_SHARES then */
 };
 
+/* What a rank may be used for. Whichever it is, its process makes all collective calls; Ballast does
+ * not survive the death of one. */
+enum {
+  BALLAST_RANK_SERVES = 0,
+  BALLAST_RANK_GONE = 1,    /* no weights are there, come from there or go there: a GPU that failed,
+                               a rank that has not joined yet */
+  BALLAST_RANK_DRAINING = 2 /* serves until the next epoch has moved its experts away: plans leave
+                               it empty whatever the limits and however small the gain, and weights
+                               may still be read from it */
+};
+
 typedef struct ballast_config {
   size_t struct_size;
   int32_t layers;         /* no default; 1..4096 */
@@ -270,6 +281,14 @@ typedef struct ballast_config {
                           an epoch that finds layers far from even then makes more moves than
                           max_moves, one that finds them nearly even fewer; 0..1000 */
   int32_t reserved_saved; /* 0 */
+  const int32_t* slots_per_layer; /* NULL: slots_per_rank in every layer. Else [layers], each 1 to
+                                     slots_per_rank: no rank hosts more experts of the layer. Its
+                                     rows are then slots_per_layer + spare_rows; those beyond need
+                                     no memory and never get an expert, though slots are numbered
+                                     as if they were there. See ballast_slots_choose. Not kept */
+  const int32_t* rank_speed;   /* NULL: all the same. Else [ranks], 1..65536: `flow` evens out load
+                                  over speed, and balance is of that. Not kept */
+  const uint8_t* masked_ranks; /* NULL: all serve. Else [ranks], BALLAST_RANK_*. Not kept */
 } ballast_config;
 
 /* Local. Fills the defaults above; the fields without a default become 0. */
@@ -303,6 +322,8 @@ typedef struct ballast_policy_question {
   int32_t groups;                /* of experts */
   int32_t reserved;
   uint64_t seed;
+  const int32_t* slots_per_layer; /* NULL, or [layers]: no rank holds more experts of the layer,
+                                     whatever usable_slots says */
 } ballast_policy_question;
 
 enum {
@@ -348,8 +369,8 @@ BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm
                                           ballast_context** context);
 
 /* One tensor of a layer's experts on this rank: row i begins at base + i * row_stride and holds
- * row_bytes bytes of the expert in row i. Rows: slots_per_rank + spare_rows; slot p of this rank is
- * row p. */
+ * row_bytes bytes of the expert in row i. Rows: slots_per_rank (or the layer's slots_per_layer) +
+ * spare_rows; slot p of this rank is row p. */
 typedef struct ballast_tensor {
   void* base; /* host memory, or memory of this context's GPU; the caller's, until ballast_destroy */
   size_t row_bytes;  /* > 0; the same on all ranks */
@@ -473,6 +494,17 @@ BALLAST_API ballast_status ballast_step(ballast_context* context, ballast_step_r
 enum { BALLAST_DROP = 0, BALLAST_FINISH = 1 };
 BALLAST_API ballast_status ballast_pause(ballast_context* context, int32_t how);
 BALLAST_API ballast_status ballast_resume(ballast_context* context);
+
+/* Collective, blocking up to the deadline, between two steps while no epoch is in flight (see
+ * ballast_pause). Ranks change speed or are masked from here on: both arguments are as in
+ * ballast_config, NULL again for the same speed and for ranks that all serve. Slots of a rank that is
+ * GONE stop serving at once; routing tables change in this call as in ballast_step. A rank that serves
+ * again is empty until an epoch fills it. On all ranks the same, and nothing is changed, after
+ * INVALID_ARGUMENT (a value is out of range; an expert would lose its last replica, layer and expert
+ * named; the policy cannot plan for what is left), CONFIG_MISMATCH (ranks do not say the same) and
+ * STATE (an epoch is in flight; before ballast_start). DEADLINE, MPI. */
+BALLAST_API ballast_status ballast_ranks_set(ballast_context* context, const int32_t* rank_speed,
+                                             const uint8_t* masked_ranks);
 
 /* ---- what is where, and what was done ------------------------------------------------ */
 
@@ -636,6 +668,8 @@ typedef struct ballast_plan_request {
                                                        nearest rank that has the expert */
   int32_t equal_shares; /* 0; nonzero: `flow` splits tokens equally over an expert's replicas */
   int32_t cold_start;   /* 0; nonzero: no weights are in place, moves cost nothing */
+  const int32_t* slots_per_layer; /* NULL: slots_per_rank in every layer. Else [layers], each 1 to
+                                     slots_per_rank: a rank's first so many slots are used */
 } ballast_plan_request;
 BALLAST_API void ballast_plan_request_init(ballast_plan_request* request);
 
@@ -644,6 +678,26 @@ BALLAST_API void ballast_plan_request_init(ballast_plan_request* request);
 BALLAST_API ballast_status ballast_plan_create(const ballast_plan_request* request,
                                                ballast_plan** plan);
 BALLAST_API void ballast_plan_destroy(ballast_plan* plan); /* NULL is allowed */
+
+typedef struct ballast_slots_summary {
+  size_t struct_size;
+  int64_t slots_fewest; /* of a rank, all layers together: as few as can host every expert */
+  int64_t slots;        /* chosen */
+  double balance_fewest, balance; /* that plans from nothing reach with these */
+} ballast_slots_summary;
+
+/* Local, no MPI, blocks while it plans every layer several times. From a memory budget to slots
+ * where they help most. `slots_budget`: experts that a rank can hold, all layers together. Of the
+ * request, slots, placement and limits are not looked at. What is chosen makes the fullest ranks of
+ * all layers sum to the least that the policy reaches within the budget, and leaves unspent what
+ * brings nothing. `slots_per_layer`: [layers]. `balance_fewest`, `balance`: NULL, or [layers] what
+ * a plan from nothing reaches with the fewest slots and with those chosen. `summary->struct_size`
+ * must be set. INVALID_ARGUMENT names the field, also where the budget is less than one replica of
+ * every expert takes. */
+BALLAST_API ballast_status ballast_slots_choose(const ballast_plan_request* request,
+                                                int64_t slots_budget, int32_t* slots_per_layer,
+                                                double* balance_fewest, double* balance,
+                                                ballast_slots_summary* summary);
 
 typedef struct ballast_plan_summary {
   size_t struct_size;

@@ -67,6 +67,7 @@ std::size_t aligned(std::size_t bytes) {
 expert_memory::expert_memory(int layers, int experts, int rows_per_rank)
     : experts_(experts),
       rows_per_rank_(rows_per_rank),
+      rows_of_layer_(static_cast<std::size_t>(layers), rows_per_rank),
       layers_(layers),
       hashes_(static_cast<std::size_t>(layers) * experts) {}
 
@@ -84,16 +85,17 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
                 fmt::format("layer {}: {} tensors, 1 to {} are possible", layer, tensors.size(),
                             tensors_max));
   }
+  const int rows = rows_of_layer_[layer];
   std::vector<extent> extents;
   layer_memory memory;
   for (int i = 0; i < static_cast<int>(tensors.size()); ++i) {
     std::string why_not;
-    extents.push_back(extent_of(tensors[i], rows_per_rank_, why_not));
+    extents.push_back(extent_of(tensors[i], rows, why_not));
     if (!why_not.empty()) reject(layer, i, why_not);
     check_space(layer, i, tensors[i].base, extents[i].end - extents[i].begin);
     for (int j = 0; j < i; ++j) {
       const bool apart = extents[i].begin >= extents[j].end || extents[j].begin >= extents[i].end;
-      if (!apart && rows_overlap(tensors[i], tensors[j], rows_per_rank_)) {
+      if (!apart && rows_overlap(tensors[i], tensors[j], rows)) {
         reject(layer, i, fmt::format("rows overlap with tensor {}", j));
       }
     }

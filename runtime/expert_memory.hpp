@@ -26,6 +26,9 @@ class expert_memory {
   virtual ~expert_memory() = default;
   expert_memory(const expert_memory&) = delete;
 
+  /// [layers] how many rows layers have, up to rows_per_rank; before any is registered.
+  void limit_rows(std::vector<std::int32_t> rows) { rows_of_layer_ = std::move(rows); }
+
   /// Throws error(INVALID_ARGUMENT or STATE) naming layer and tensor; nothing is registered then.
   void register_layer(int layer, std::span<const ballast_tensor> tensors);
 
@@ -92,6 +95,7 @@ class expert_memory {
  private:
   int experts_;
   int rows_per_rank_;
+  std::vector<std::int32_t> rows_of_layer_;  // [layers]
   std::vector<layer_memory> layers_;
   std::vector<std::uint64_t> hashes_;
   std::vector<std::byte> host_staging_;  // [2 halves][rows][largest expert]

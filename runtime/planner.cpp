@@ -34,15 +34,16 @@ std::uint64_t digest_of(const planner_job& job) {
 }
 
 /// Sum of the mean rank loads over the sum of the largest; 1 when idle.
-double balance_of(std::span<const std::int64_t> loads, const placement& place, int ranks) {
+double balance_of(std::span<const std::int64_t> loads, const placement& place, int ranks,
+                  const speed_scale& speeds) {
   const auto experts = static_cast<std::size_t>(place.experts());
   double total = 0;
   double fullest = 0;
   for (int layer = 0; layer < place.layers(); ++layer) {
     const auto own = loads.subspan(layer * experts, experts);
     for (const std::int64_t load : own) total += static_cast<double>(load) * share_one;
-    fullest += static_cast<double>(
-        fullest_rank_load(own, place.experts_of(layer), place.shares_of(layer), place.layout()));
+    fullest += static_cast<double>(fullest_rank_load(
+        own, place.experts_of(layer), place.shares_of(layer), place.layout(), speeds));
   }
   return fullest > 0 ? total / ranks / fullest : 1.0;
 }
@@ -139,6 +140,10 @@ void planner::make_plan_of_job() {
   request.current = &job_.current;
   request.cluster = &settings_.cluster;
   request.usable_slots = settings_.usable_slots;
+  request.slots_per_layer = settings_.slots_per_layer;
+  request.spare_rows = settings_.spare_rows;
+  request.rank_speed = settings_.marks.speed;
+  request.masked_ranks = settings_.marks.masked;
   request.policy = settings_.policy;
   request.plugin = settings_.plugin;
   request.objective = settings_.objective;
@@ -164,9 +169,12 @@ void planner::make_plan_of_job() {
   }
   job_.made = make_paying_plan(request, terms, job_.payback);
   job_.not_worth = why_not_worth(job_.made, job_.made.living_ranks, settings_.worth);
+  // A rank that is to be left is left whatever it gains.
+  if (settings_.marks.occupied(job_.current) && !job_.made.changed.empty()) job_.not_worth.clear();
   if (settings_.moves_saved > 0 && job_.not_worth.empty()) savings_.spend(job_.made.moves());
   job_.balance_met = settings_.objective == plan_objective::tokens
-                         ? balance_of(job_.loads, job_.current, job_.made.living_ranks)
+                         ? balance_of(job_.loads, job_.current, job_.made.living_ranks,
+                                      settings_.marks.scale(job_.current.layout().ranks()))
                          : job_.made.balance_before();
 }
 
@@ -185,6 +193,8 @@ void planner::work() {
     request.receives_per_batch = settings_.receives_per_batch;
     request.way = settings_.way;
     request.distrusted = job_.distrusted;
+    request.rows_per_layer = settings_.rows_per_layer;
+    request.gone_ranks = settings_.marks.gone;
     job_.steps = make_schedule(request);
   }
   job_.operations = operations_of_rank(job_.steps, settings_.rank);

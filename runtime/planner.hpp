@@ -20,6 +20,7 @@
 #include "policies/schedule.hpp"
 #include "policies/worth.hpp"
 #include "runtime/exchange.hpp"
+#include "runtime/rank_marks.hpp"
 
 namespace ballast {
 
@@ -36,6 +37,10 @@ struct planner_settings {
   std::uint64_t seed = 1;
   std::int32_t threads = 1;
   std::vector<std::int32_t> usable_slots;
+  std::vector<std::int32_t> slots_per_layer;  ///< [layers] or empty
+  std::vector<std::int32_t> rows_per_layer;   ///< [layers] or empty
+  std::int32_t spare_rows = 0;
+  rank_marks marks;
   plan_limits limits;
   std::int32_t moves_saved = 0;  ///< 0: none; else so many times the moves per layer (savings.hpp)
   std::int64_t expert_bytes = 0;
@@ -85,6 +90,8 @@ class planner {
   /// called by the caller of remember().
   int past_windows() const { return static_cast<int>(std::min(remembered_, memory_.size())); }
   std::span<const std::int64_t> past_window(int index) const;
+  /// For the jobs to come. While nothing runs.
+  void mark_ranks(rank_marks marks) { settings_.marks = std::move(marks); }
   void submit();
   bool running() const { return running_.load(std::memory_order_acquire); }
   const std::string& binding() const { return binding_; }

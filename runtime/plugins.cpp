@@ -93,6 +93,8 @@ void choose_layers(call& made, const plan_request& request, int first, int count
   q.layers = count;
   q.windows = static_cast<std::int32_t>(made.series.size());
   q.loads = request.loads.data() + first * experts;
+  q.slots_per_layer =
+      request.slots_per_layer.empty() ? nullptr : request.slots_per_layer.data() + first;
   q.series = made.series.empty() ? nullptr : made.series.data();
   q.experts_now = made.experts_now.data();
   q.shares_now = made.shares_now.data();

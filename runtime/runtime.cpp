@@ -81,6 +81,7 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm, const verdict& arg
     }
     live_.emplace(settings_.initial);
     backend_ = make_backend(settings_, *live_, weight_comm_.get(), rank_, log_);
+    backend_->memory().limit_rows(settings_.rows_per_layer());
   });
   agree(vote_comm_.get(), mine,
         mine.status == BALLAST_OK ? settings_.agreed_fields() : std::vector<agreed_field>(),
@@ -96,19 +97,24 @@ runtime::runtime(const ballast_config& config, MPI_Comm comm, const verdict& arg
     agree(vote_comm_.get(), verdict_of([&] { backend_->refine(topology_.map); }), {},
           2 * deadline);  // a rank may have waited its whole deadline for one that failed
   }
-  agree(vote_comm_.get(), verdict_of([&] { require_plannable(); }), {}, deadline);
+  agree(vote_comm_.get(),
+        verdict_of([&] { require_plannable(settings_.initial, settings_.marks); }), {}, deadline);
 }
 
 // What the policy can never plan is refused here, not epoch after epoch.
-void runtime::require_plannable() const {
+void runtime::require_plannable(const placement& current, const rank_marks& marks) const {
   const ballast_config& c = settings_.config;
   if (c.mode == BALLAST_MODE_STATIC) return;
   const std::vector<std::int64_t> no_loads(static_cast<std::size_t>(c.layers) * c.experts);
   plan_request request;
   request.loads = no_loads;
-  request.current = &settings_.initial;
+  request.current = &current;
   request.cluster = &topology_.map;
   request.usable_slots = usable_slots();
+  request.slots_per_layer = settings_.slots_per_layer;
+  request.spare_rows = c.spare_rows;
+  request.rank_speed = marks.speed;
+  request.masked_ranks = marks.masked;
   request.policy = settings_.policy;
   request.plugin = settings_.plugin;
   request.objective = static_cast<plan_objective>(c.objective);
@@ -241,6 +247,10 @@ void runtime::start_planner() {
   p.seed = c.seed;
   p.threads = c.planner_threads;
   p.usable_slots = usable_slots();
+  p.slots_per_layer = settings_.slots_per_layer;
+  p.rows_per_layer = settings_.rows_per_layer();
+  p.spare_rows = c.spare_rows;
+  p.marks = settings_.marks;
   p.limits = limits_of(c);
   p.moves_saved = c.moves_saved;
   p.equal_shares = c.equal_shares != 0;
@@ -335,6 +345,24 @@ void runtime::pause(int how) {
 void runtime::resume() {
   require_started();
   balancer_->resume();
+}
+
+void runtime::set_ranks(const std::int32_t* speed, const std::uint8_t* masked) {
+  require_started();
+  rank_marks marks;
+  const verdict mine = verdict_of([&] {
+    if (!balancer_->idle()) {
+      throw error(BALLAST_ERROR_STATE,
+                  "an epoch is in flight: ballast_pause, and steps until the phase is idle");
+    }
+    marks = read_rank_marks(speed, masked, ranks_);
+    require_plannable(without_gone_ranks(live_->current(), marks), marks);
+  });
+  agree(vote_comm_.get(), mine,
+        mine.status == BALLAST_OK ? marks.agreed_fields() : std::vector<agreed_field>(),
+        settings_.config.deadline_seconds);
+  balancer_->leave_ranks(marks.gone);
+  planner_->mark_ranks(std::move(marks));
 }
 
 std::uint64_t runtime::expert_hash(int layer, int expert) const {

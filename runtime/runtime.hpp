@@ -33,6 +33,7 @@ class runtime {
   void step(ballast_step_result* result);
   void pause(int how);
   void resume();
+  void set_ranks(const std::int32_t* speed, const std::uint8_t* masked);
 
   /// Throws error(INVALID_ARGUMENT) naming the layer if there is none such.
   void require_layer(int layer) const;
@@ -50,7 +51,7 @@ class runtime {
 
  private:
   void require_started() const;
-  void require_plannable() const;
+  void require_plannable(const placement& current, const rank_marks& marks) const;
   std::vector<std::int32_t> usable_slots() const;
   void compare_shapes();
   void compare_weights();

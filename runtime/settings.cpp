@@ -119,10 +119,30 @@ std::int64_t digest_of(const std::vector<std::int64_t>& values) {
   return static_cast<std::int64_t>(digest.value());
 }
 
+std::int64_t digest_of(const std::vector<std::int32_t>& values) {
+  digest_builder digest;
+  digest.absorb(std::span<const std::int32_t>(values));
+  return static_cast<std::int64_t>(digest.value());
+}
+
 std::int64_t digest_of(const std::string& text) {
   digest_builder digest;
   digest.absorb(std::string_view(text));
   return static_cast<std::int64_t>(digest.value());
+}
+
+void require_nothing_gone(const settings& s) {
+  if (s.marks.gone.empty()) return;
+  for (int layer = 0; layer < s.initial.layers(); ++layer) {
+    for (int slot = 0; slot < s.initial.slots(); ++slot) {
+      const std::int32_t expert = s.initial.experts_of(layer)[slot];
+      const int rank = s.layout.rank_of(slot);
+      if (expert == no_expert || s.marks.gone[rank] == 0) continue;
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  fmt::format("placement: layer {}: expert {} is on rank {}, which is gone", layer,
+                              expert, rank));
+    }
+  }
 }
 
 }  // namespace
@@ -147,17 +167,33 @@ settings settings::read(const ballast_config& config, int ranks) {
   if (s.drill.kind != drill_kind::none) require_in_range("drill rank", s.drill.rank, 0, ranks - 1);
   s.layout = slot_layout::uniform(ranks, config.slots_per_rank + config.spare_rows);
   s.usable_slots.assign(ranks, config.slots_per_rank);
-  s.initial = read_placement({config.layers, config.experts, config.slots_per_rank,
-                              config.placement, config.shares, config.compatible != 0},
-                             s.layout, s.usable_slots);
+  s.slots_per_layer = read_slots_per_layer(config.slots_per_layer, config.layers,
+                                           config.slots_per_rank, config.experts, ranks);
+  s.marks = read_rank_marks(config.rank_speed, config.masked_ranks, ranks);
+  std::vector<std::int32_t> serving = s.usable_slots;
+  for (std::size_t rank = 0; rank < s.marks.masked.size(); ++rank) {
+    if (s.marks.masked[rank] != BALLAST_RANK_SERVES) serving[rank] = 0;
+  }
+  s.initial =
+      read_placement({config.layers, config.experts, config.slots_per_rank, config.placement,
+                      config.shares, config.compatible != 0, s.slots_per_layer},
+                     s.layout, serving);
+  require_nothing_gone(s);
   s.past_windows = read_past_windows(
       {config.layers, config.experts, config.past_window_count, config.past_windows});
   return s;
 }
 
+std::vector<std::int32_t> settings::rows_per_layer() const {
+  std::vector<std::int32_t> rows = slots_per_layer;
+  if (rows.empty()) rows.assign(static_cast<std::size_t>(config.layers), config.slots_per_rank);
+  for (std::int32_t& count : rows) count += config.spare_rows;
+  return rows;
+}
+
 std::vector<agreed_field> settings::agreed_fields() const {
   const ballast_config& c = config;
-  return {
+  std::vector<agreed_field> fields = {
       {"version",
        BALLAST_VERSION_MAJOR * 1000000 + BALLAST_VERSION_MINOR * 1000 + BALLAST_VERSION_PATCH},
       {"layers", c.layers},
@@ -200,8 +236,11 @@ std::vector<agreed_field> settings::agreed_fields() const {
       {"policy (digest)", digest_of(policy)},
       {"past_window_count", c.past_window_count},
       {"past_windows (digest)", digest_of(past_windows)},
-      {"placement (digest)", digest_of(initial)},
+      {"slots_per_layer (digest)", digest_of(slots_per_layer)},
   };
+  for (const agreed_field& field : marks.agreed_fields()) fields.push_back(field);
+  fields.push_back({"placement (digest)", digest_of(initial)});  // last, as it follows from others
+  return fields;
 }
 
 }  // namespace ballast

@@ -9,6 +9,7 @@
 #include "policies/plugin.hpp"
 #include "runtime/agreement.hpp"
 #include "runtime/ballast.h"
+#include "runtime/rank_marks.hpp"
 
 namespace ballast {
 
@@ -27,14 +28,18 @@ struct settings {
   std::string policy;
   const plugin_policy* plugin = nullptr;  ///< if the policy is not one of Ballast's own
   ballast::drill drill;
-  slot_layout layout;                      ///< slots_per_rank + spare_rows rows on every rank
-  std::vector<std::int32_t> usable_slots;  ///< [ranks]
+  slot_layout layout;                         ///< slots_per_rank + spare_rows rows on every rank
+  std::vector<std::int32_t> usable_slots;     ///< [ranks]
+  std::vector<std::int32_t> slots_per_layer;  ///< [layers], or empty: slots_per_rank in every one
+  rank_marks marks;
   placement initial;
   std::vector<std::int64_t> past_windows;  ///< [windows][layers][experts], oldest first
 
   /// Throws error(INVALID_ARGUMENT) naming field and value.
   static settings read(const ballast_config& config, int ranks);
 
+  /// [layers] rows that a layer has on every rank.
+  std::vector<std::int32_t> rows_per_layer() const;
   int rows_per_rank() const { return config.slots_per_rank + config.spare_rows; }
   /// Steps whose loads an epoch sums.
   std::int64_t window_steps() const {

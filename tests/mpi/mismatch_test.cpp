@@ -85,6 +85,25 @@ TEST(mismatch, a_field_that_differs_is_named_with_its_ranks) {
   }
 }
 
+TEST(mismatch, what_is_said_of_layers_and_ranks) {
+  if (alone()) GTEST_SKIP() << "one rank has nobody to differ from";
+  const std::int32_t slots = small_config(ranks()).slots_per_rank;
+  const std::vector<std::int32_t> layers = {slots, slots - 1, slots};
+  const std::vector<std::int32_t> speed(static_cast<std::size_t>(ranks()), 7);
+  std::vector<std::uint8_t> masked(static_cast<std::size_t>(ranks()), BALLAST_RANK_SERVES);
+  masked[0] = BALLAST_RANK_DRAINING;
+  expect_create_fails([&](ballast_config& c) { c.slots_per_layer = layers.data(); },
+                      BALLAST_ERROR_CONFIG_MISMATCH, {"differs", "on rank 0", "on " + odd_text()});
+  expect_create_fails([&](ballast_config& c) { c.rank_speed = speed.data(); },
+                      BALLAST_ERROR_CONFIG_MISMATCH, {"rank_speed", "on " + odd_text()});
+  // On two ranks the other has too few slots for all experts.
+  if (ranks() > 2) {
+    expect_create_fails([&](ballast_config& c) { c.masked_ranks = masked.data(); },
+                        BALLAST_ERROR_CONFIG_MISMATCH,
+                        {"differs", "on rank 0", "on " + odd_text()});
+  }
+}
+
 TEST(mismatch, a_placement_or_its_shares_that_differ) {
   if (alone()) GTEST_SKIP() << "one rank has nobody to differ from";
   const ballast_config config = small_config(ranks());

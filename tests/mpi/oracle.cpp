@@ -21,6 +21,13 @@ planner_settings settings_of(const ballast_config& c, int ranks, const cluster_m
   s.seed = c.seed;
   s.threads = 1;  // whatever the ranks use
   if (c.compatible == 0 || c.spare_rows > 0) s.usable_slots.assign(ranks, c.slots_per_rank);
+  if (c.slots_per_layer != nullptr) {
+    s.slots_per_layer.assign(c.slots_per_layer, c.slots_per_layer + c.layers);
+    s.rows_per_layer = s.slots_per_layer;
+    for (std::int32_t& rows : s.rows_per_layer) rows += c.spare_rows;
+  }
+  s.spare_rows = c.spare_rows;
+  s.marks = read_rank_marks(c.rank_speed, c.masked_ranks, ranks);
   s.limits = {c.max_moves, c.max_bytes};
   s.expert_bytes = expert_bytes_max;
   s.staging_rows = c.staging_experts;

@@ -26,6 +26,9 @@ class oracle {
   /// The ranks have agreed on the plan of that epoch: later ones are foretold from its window too.
   void remember() { planner_.remember(); }
 
+  /// As ballast_ranks_set.
+  void mark_ranks(rank_marks marks) { planner_.mark_ranks(std::move(marks)); }
+
   /// The plan and schedule that it has to come to.
   const planner_job& expected() { return planner_.job(); }
   /// Tokens of the window that was planned for.

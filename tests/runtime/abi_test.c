@@ -20,7 +20,7 @@ AT(ballast_rank_place, gpu_bus_id, 100);
 AT(ballast_rank_place, gpu_model, 132);
 AT(ballast_rank_place, nic_name, 196);
 
-SIZE(ballast_config, 312);
+SIZE(ballast_config, 336);
 AT(ballast_config, struct_size, 0);
 AT(ballast_config, layers, 8);
 AT(ballast_config, experts, 12);
@@ -72,6 +72,9 @@ AT(ballast_config, past_window_count, 292);
 AT(ballast_config, past_windows, 296);
 AT(ballast_config, moves_saved, 304);
 AT(ballast_config, reserved_saved, 308);
+AT(ballast_config, slots_per_layer, 312);
+AT(ballast_config, rank_speed, 320);
+AT(ballast_config, masked_ranks, 328);
 
 SIZE(ballast_tensor, 24);
 AT(ballast_tensor, base, 0);
@@ -158,7 +161,7 @@ AT(ballast_damage, slot, 16);
 AT(ballast_damage, rank, 20);
 AT(ballast_damage, epoch, 24);
 
-SIZE(ballast_policy_question, 136);
+SIZE(ballast_policy_question, 144);
 AT(ballast_policy_question, struct_size, 0);
 AT(ballast_policy_question, first_layer, 8);
 AT(ballast_policy_question, layers, 12);
@@ -180,6 +183,7 @@ AT(ballast_policy_question, expert_bytes, 112);
 AT(ballast_policy_question, groups, 120);
 AT(ballast_policy_question, reserved, 124);
 AT(ballast_policy_question, seed, 128);
+AT(ballast_policy_question, slots_per_layer, 136);
 
 SIZE(ballast_policy, 40);
 AT(ballast_policy, struct_size, 0);
@@ -188,7 +192,7 @@ AT(ballast_policy, plan_layer, 16);
 AT(ballast_policy, plan_request, 24);
 AT(ballast_policy, user, 32);
 
-SIZE(ballast_plan_request, 232);
+SIZE(ballast_plan_request, 240);
 AT(ballast_plan_request, struct_size, 0);
 AT(ballast_plan_request, layers, 8);
 AT(ballast_plan_request, experts, 12);
@@ -222,6 +226,14 @@ AT(ballast_plan_request, max_moves_total, 184);
 AT(ballast_plan_request, max_bytes_per_link, 192);
 AT(ballast_plan_request, equal_shares, 224);
 AT(ballast_plan_request, cold_start, 228);
+AT(ballast_plan_request, slots_per_layer, 232);
+
+SIZE(ballast_slots_summary, 40);
+AT(ballast_slots_summary, struct_size, 0);
+AT(ballast_slots_summary, slots_fewest, 8);
+AT(ballast_slots_summary, slots, 16);
+AT(ballast_slots_summary, balance_fewest, 24);
+AT(ballast_slots_summary, balance, 32);
 
 SIZE(ballast_plan_summary, 176);
 AT(ballast_plan_summary, struct_size, 0);
@@ -341,6 +353,9 @@ VALUE(BALLAST_OUTCOME_UNCHANGED, 2);
 VALUE(BALLAST_OUTCOME_DROPPED, 3);
 VALUE(BALLAST_OUTCOME_RECORDED, 4);
 
+VALUE(BALLAST_RANK_SERVES, 0);
+VALUE(BALLAST_RANK_GONE, 1);
+VALUE(BALLAST_RANK_DRAINING, 2);
 VALUE(BALLAST_OBJECTIVE_TOKENS, 0);
 VALUE(BALLAST_OBJECTIVE_ACTIVATIONS, 1);
 

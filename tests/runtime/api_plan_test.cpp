@@ -309,6 +309,54 @@ TEST(api_plan, ranks_may_be_masked_or_slow_and_shares_equal) {
   EXPECT_STREQ(ballast_last_error(), "rank_speed: rank 1: 0 is not in [1, 65536]");
 }
 
+TEST(api_plan, slots_are_chosen_within_a_budget_and_planned_with) {
+  question asked(6, 48, 8, 7);
+  asked.request.threads = 2;
+  std::vector<std::int32_t> slots(6);
+  std::vector<double> fewest(6), chosen(6);
+  ballast_slots_summary s;
+  s.struct_size = sizeof(s);
+  const auto choose = [&](std::int64_t budget) {
+    return ballast_slots_choose(&asked.request, budget, slots.data(), fewest.data(), chosen.data(),
+                                &s);
+  };
+  ASSERT_EQ(choose(6 * 6 + 3), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(s.slots_fewest, 36);
+  EXPECT_LE(s.slots, 39);
+  EXPECT_GT(s.slots, 36);
+  EXPECT_GT(s.balance, s.balance_fewest);
+  std::int64_t sum = 0;
+  for (int layer = 0; layer < 6; ++layer) {
+    sum += slots[layer];
+    EXPECT_EQ(slots[layer] > 6, chosen[layer] > fewest[layer]) << layer;
+  }
+  EXPECT_EQ(sum, s.slots);
+
+  asked.request.slots_per_rank = *std::ranges::max_element(slots);
+  asked.request.slots_per_layer = slots.data();
+  asked.request.cold_start = 1;
+  const plan_handle plan = asked.make();
+  ballast_plan_summary made;
+  made.struct_size = sizeof(made);
+  ASSERT_EQ(ballast_plan_summarise(plan.get(), &made), BALLAST_OK);
+  EXPECT_NEAR(made.balance_after, s.balance, slack);
+  std::vector<std::int32_t> experts(6 * asked.slots());
+  ASSERT_EQ(ballast_plan_placement(plan.get(), experts.data(), nullptr), BALLAST_OK);
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    const auto row = static_cast<std::int32_t>(i) % asked.request.slots_per_rank;
+    if (row >= slots[i / asked.slots()]) EXPECT_EQ(experts[i], -1) << i;
+  }
+
+  EXPECT_EQ(choose(35), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_STREQ(ballast_last_error(),
+               "slots_budget: 35 slots of a rank in all layers are fewer than the 36 that one "
+               "replica of every expert takes");
+  slots[2] = 9;
+  EXPECT_EQ(asked.refusal(), "slots_per_layer[2] is 9, expected 1 to " +
+                                 std::to_string(asked.request.slots_per_rank) +
+                                 " (slots_per_rank)");
+}
+
 TEST(api_plan, bytes_are_limited_only_where_an_expert_has_some) {
   question q(2, 8, 4, 3);
   q.request.max_bytes = 0;

@@ -169,6 +169,61 @@ TEST(settings, ends_of_the_ranges_are_accepted) {
   for (const change& make : cases) EXPECT_EQ(refusal(make), "accepted") << "case " << index++;
 }
 
+TEST(settings, slots_per_layer_are_checked_and_bound_the_placement) {
+  static const std::int32_t few[] = {2, 1};
+  static const std::int32_t many[] = {3, 2};
+  static const std::int32_t good[] = {2, 2};
+  EXPECT_EQ(refusal([](auto& c) { c.slots_per_layer = few; }),
+            "slots_per_layer[1] is 1: on 4 ranks fewer slots than 6 experts");
+  EXPECT_EQ(refusal([](auto& c) { c.slots_per_layer = many; }),
+            "slots_per_layer[0] is 3, expected 1 to 2 (slots_per_rank)");
+  ballast_config config = good_config();
+  config.slots_per_rank = 3;
+  config.spare_rows = 1;
+  config.slots_per_layer = good;
+  const settings s = settings::read(config, 4);
+  EXPECT_EQ(s.rows_per_layer(), (std::vector<std::int32_t>{3, 3}));
+  for (int slot = 0; slot < 16; ++slot) {
+    EXPECT_EQ(s.initial.experts_of(1)[slot] == no_expert, slot % 4 >= 2) << slot;
+  }
+  std::vector<std::int32_t> placed(24, -1);
+  for (int slot = 0; slot < 24; ++slot) placed[slot] = slot % 3 == 2 ? -1 : slot % 12 / 2 % 6;
+  placed[12 + 5] = 4;  // layer 1, the third slot of rank 1
+  EXPECT_NE(refusal([&](auto& c) {
+              c.slots_per_rank = 3;
+              c.slots_per_layer = good;
+              c.placement = placed.data();
+            }).find("placement: layer 1, slot 5 holds expert 4, but the layer has 2 slots"),
+            std::string::npos);
+}
+
+TEST(settings, ranks_that_are_slow_or_masked_are_checked) {
+  static const std::int32_t slow[] = {1, 65536, 0, 1};
+  static const std::int32_t fast[] = {1, 65537, 1, 1};
+  static const std::uint8_t odd[] = {0, 0, 3, 0};
+  static const std::uint8_t gone[] = {0, 0, 1, 0};
+  static const std::uint8_t all[] = {1, 2, 1, 2};
+  EXPECT_EQ(refusal([](auto& c) { c.rank_speed = slow; }),
+            "rank_speed[2] is 0, expected 1 to 65536");
+  EXPECT_EQ(refusal([](auto& c) { c.rank_speed = fast; }),
+            "rank_speed[1] is 65537, expected 1 to 65536");
+  EXPECT_EQ(refusal([](auto& c) { c.masked_ranks = odd; }),
+            "masked_ranks[2] is 3, expected 0 to 2");
+  EXPECT_EQ(refusal([](auto& c) { c.masked_ranks = all; }), "masked_ranks: no rank serves");
+  static const std::int32_t placed[] = {0, 1, 2, 3, 4, 5, 0, 1, 0, 1, 2, 3, 4, 5, 0, 1};
+  EXPECT_EQ(refusal([](auto& c) {
+              c.masked_ranks = gone;
+              c.placement = placed;
+            }),
+            "placement: layer 0: expert 4 is on rank 2, which is gone");
+  ballast_config config = good_config();
+  config.masked_ranks = gone;
+  const settings s = settings::read(config, 4);
+  EXPECT_EQ(s.marks.gone, (std::vector<std::uint8_t>{0, 0, 1, 0}));
+  EXPECT_EQ(s.initial.experts_of(0)[4], no_expert);
+  EXPECT_EQ(s.initial.experts_of(0)[6], 4);
+}
+
 TEST(settings, defaults_are_filled_in) {
   const ballast_config config = good_config();
   const settings s = settings::read(config, 4);
