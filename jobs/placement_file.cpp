@@ -71,6 +71,25 @@ std::int32_t read_slots_per_rank(const nlohmann::json& document, const std::stri
   return first;
 }
 
+// Optional.
+void read_slots_per_layer(const nlohmann::json& document, const std::string& path,
+                          placement_file& file) {
+  const auto it = document.find("slots_per_layer");
+  if (it == document.end()) return;
+  if (!it->is_array() || it->size() != static_cast<std::size_t>(file.layers)) {
+    reject(path, fmt::format("slots_per_layer has {} entries, expected {} (layers)",
+                             it->is_array() ? it->size() : 0, file.layers));
+  }
+  for (std::size_t layer = 0; layer < it->size(); ++layer) {
+    std::int32_t slots = 0;
+    if (!read_number((*it)[layer], 1, file.slots_per_rank, slots)) {
+      reject(path, fmt::format("slots_per_layer[{}] is {}, expected 1 to {} (slots_per_rank)",
+                               layer, (*it)[layer].dump().substr(0, 40), file.slots_per_rank));
+    }
+    file.slots_per_layer.push_back(slots);
+  }
+}
+
 std::vector<std::int32_t> read_matrix(const nlohmann::json& document, const std::string& path,
                                       const char* field, const placement_file& shape,
                                       std::int64_t least, std::int64_t most) {
@@ -135,6 +154,7 @@ placement_file read_placement_file(const std::string& path) {
       reject(path, fmt::format("model is {}, expected a text", model->dump().substr(0, 40)));
     file.model = *model;
   }
+  read_slots_per_layer(document, path, file);
   file.experts_of_slots = read_matrix(document, path, "placement", file, -1, file.experts - 1);
   file.shares = read_matrix(document, path, "shares", file, 0, 65536);
   return file;
@@ -147,6 +167,7 @@ void write_placement_file(const std::string& path, const placement_file& file) {
   document["experts"] = file.experts;
   document["ranks"] = file.ranks;
   document["slots_per_rank"] = file.slots_per_rank;
+  if (!file.slots_per_layer.empty()) document["slots_per_layer"] = file.slots_per_layer;
   if (!file.model.empty()) document["model"] = file.model;
   const std::size_t slots = static_cast<std::size_t>(file.ranks) * file.slots_per_rank;
   for (const auto& [name, values] :

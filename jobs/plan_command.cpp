@@ -92,8 +92,15 @@ void add_plan_command(CLI::App& program, command_body& run) {
       ->required()
       ->check(CLI::Range(1, 16384));
   list("--slots-per-rank", o->slots_per_rank, "Slots per rank and layer, or several")
-      ->required()
       ->check(CLI::Range(1, 1024));
+  CLI::Option* budget =
+      list("--slots-budget", o->slots_budget,
+           "Instead: the experts that a rank can hold in all layers together, or several; slots go "
+           "to the layers where they help most")
+          ->check(at_least_one());
+  CLI::Option* budget_bytes = list("--slots-budget-bytes", o->slots_budget_bytes,
+                                   "The same in bytes of a rank's memory, or several")
+                                  ->check(at_least_one());
   plan->add_option("--ranks-per-node", o->ranks_per_node, "Ranks of a node (default: all)")
       ->check(CLI::Range(1, 16384));
   plan->add_option("--topology", o->topology,
@@ -111,9 +118,11 @@ void add_plan_command(CLI::App& program, command_body& run) {
   CLI::Option* token_ns = add_token_ns_option(*plan, o->token_ns);
   add_horizon_option(*plan, o->horizon)->needs(token_ns);
   plan->add_option(
-      "--current", o->current,
-      "The placement to start from (default: slot i holds expert i mod experts); slots "
-      "beyond its own are empty");
+          "--current", o->current,
+          "The placement to start from (default: slot i holds expert i mod experts); slots "
+          "beyond its own are empty")
+      ->excludes(budget)
+      ->excludes(budget_bytes);
   CLI::Option* moves =
       list("--max-moves", o->max_moves, "Moves per layer, -1 for any number, or several")
           ->check(at_least_minus_one());
@@ -121,7 +130,9 @@ void add_plan_command(CLI::App& program, command_body& run) {
       ->check(at_least_minus_one());
   plan->add_flag("--curve", o->curve,
                  "Plan for growing budgets and show what balance the bytes buy")
-      ->excludes(moves);
+      ->excludes(moves)
+      ->excludes(budget)
+      ->excludes(budget_bytes);
   plan->add_flag("--explain", o->explain, "Say what each move buys, and why");
   plan->add_option("--expert-bytes", o->expert_bytes, "Bytes of one expert")->check(at_least_one());
   plan->add_option("--model", o->model,
@@ -147,7 +158,8 @@ void add_plan_command(CLI::App& program, command_body& run) {
       "  ballast plan --loads loads.npy --window 0:320 --series --series-steps 10 --prediction "
       "robust --ranks 32 --slots-per-rank 9\n"
       "  ballast plan --loads loads.npy --model deepseek-v3-fp8 --ranks 32 --slots-per-rank 9 "
-      "--curve");
+      "--curve\n"
+      "  ballast plan --loads loads.npy --ranks 32 --slots-budget 480,500,520");
   plan->callback([&run, o] { run = [o] { return run_plan(*o); }; });
 }
 

@@ -26,10 +26,24 @@ void add_loads(CLI::App& command, replay_options& o) {
 }
 
 void add_placement(CLI::App& command, replay_options& o) {
-  command
-      .add_option("--slots-per-rank", o.slots_per_rank,
-                  "Expert slots per rank and layer (default: one more than needed)")
-      ->check(CLI::Range(1, 1024));
+  CLI::Option* slots =
+      command
+          .add_option("--slots-per-rank", o.slots_per_rank,
+                      "Expert slots per rank and layer (default: one more than needed)")
+          ->check(CLI::Range(1, 1024));
+  CLI::Option* budget =
+      command
+          .add_option("--slots-budget", o.slots_budget,
+                      "Instead: the experts that a rank can hold in all layers together; slots go "
+                      "to the layers where they help most by the loads of the first window")
+          ->check(at_least_one())
+          ->excludes(slots);
+  CLI::Option* budget_bytes = command
+                                  .add_option("--slots-budget-bytes", o.slots_budget_bytes,
+                                              "The same in bytes of a rank's memory")
+                                  ->check(at_least_one())
+                                  ->excludes(slots)
+                                  ->excludes(budget);
   command
       .add_option("--spare-rows", o.spare_rows,
                   "Empty rows per rank and layer that moves can land in")
@@ -38,7 +52,9 @@ void add_placement(CLI::App& command, replay_options& o) {
       .add_option("--expert-bytes", o.expert_bytes,
                   "Bytes of one expert (default: the model's, or 262144)")
       ->check(at_least_one());
-  command.add_option("--placement", o.placement, "Start from this placement file");
+  command.add_option("--placement", o.placement, "Start from this placement file")
+      ->excludes(budget)
+      ->excludes(budget_bytes);
   command.add_option("--state", o.state,
                      "Save the placement here, and past loads in FILE.loads.npy, at every commit, "
                      "at the end and on "

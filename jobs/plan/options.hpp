@@ -19,7 +19,9 @@ struct plan_options {
   prediction_options prediction;
   std::vector<std::int32_t> ranks;
   std::vector<std::int32_t> slots_per_rank;
-  std::int32_t ranks_per_node = 0;  ///< 0: all on one node
+  std::vector<std::int64_t> slots_budget;        ///< of a rank in all layers
+  std::vector<std::int64_t> slots_budget_bytes;  ///< the same in bytes
+  std::int32_t ranks_per_node = 0;               ///< 0: all on one node
   std::string topology;
   std::int32_t groups = 0;  ///< 0: the model's, or 1
   std::vector<std::string> policies = {BALLAST_DEFAULT_POLICY};
@@ -46,14 +48,16 @@ struct plan_options {
 /// One combination of the options that may be lists.
 struct plan_choice {
   std::int32_t ranks = 0;
-  std::int32_t slots_per_rank = 0;
+  std::int32_t slots_per_rank = 0;      ///< or one of:
+  std::int64_t slots_budget = 0;        ///< slots per layer are chosen within it
+  std::int64_t slots_budget_bytes = 0;  ///< the same in bytes
   std::string policy;
   std::int64_t max_moves = -1;
   std::int64_t max_bytes = -1;
 };
 
 /// All combinations; the ranks change slowest, then the slots, the policy and the budgets. Throws
-/// job_error(usage) if there are more than a table can hold.
+/// job_error(usage) if there are more than a table can hold, or slots are not given in one way.
 std::vector<plan_choice> plan_choices(const plan_options& options);
 
 }  // namespace ballast

@@ -32,6 +32,10 @@ void use_current(const plan_options& options, const placement_file& file, planne
   if (file.ranks != request.ranks) refuse("ranks", file.ranks, request.ranks);
   if (file.slots_per_rank > request.slots_per_rank)
     refuse("slots_per_rank", file.slots_per_rank, request.slots_per_rank);
+  if (!file.slots_per_layer.empty()) {
+    made.slots.slots = file.slots_per_layer;
+    request.slots_per_layer = made.slots.slots.data();
+  }
   request.placement = file.experts_of_slots.data();
   request.shares = file.shares.data();
   if (file.slots_per_rank == request.slots_per_rank) return;
@@ -40,6 +44,19 @@ void use_current(const plan_options& options, const placement_file& file, planne
   made.widened_shares = widened(file.shares, file.slots_per_rank, request.slots_per_rank, 0);
   request.placement = made.widened_experts.data();
   request.shares = made.widened_shares.data();
+}
+
+// There is nothing in place yet where slots are still being chosen.
+void use_budget(const plan_choice& choice, const plan_inputs& inputs, planned& made) {
+  ballast_plan_request& request = made.request;
+  const std::int64_t budget =
+      choice.slots_budget > 0
+          ? choice.slots_budget
+          : experts_for("--slots-budget-bytes", choice.slots_budget_bytes, inputs.expert_bytes);
+  made.slots = choose_slots(request, budget);
+  request.slots_per_rank = most_slots(made.slots.slots);
+  request.slots_per_layer = made.slots.slots.data();
+  request.cold_start = 1;
 }
 
 void use_loads(const plan_options& options, const plan_inputs& inputs,
@@ -82,7 +99,6 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   use_loads(options, inputs, request);
   request.token_ns = options.token_ns;
   request.horizon = options.horizon;
-  if (inputs.current) use_current(options, *inputs.current, made);
   if (!options.topology.empty() || options.ranks_per_node > 0) {
     ballast_topology* topology = nullptr;
     check(ballast_topology_imitate(
@@ -91,6 +107,8 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
     made.topology.reset(topology);
     request.topology = topology;
   }
+  if (choice.slots_per_rank == 0) use_budget(choice, inputs, made);
+  if (inputs.current) use_current(options, *inputs.current, made);
   for (int run = 0; run < 2; ++run) {
     ballast_plan* plan = nullptr;
     check(ballast_plan_create(&request, &plan));

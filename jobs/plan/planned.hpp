@@ -7,11 +7,13 @@
 
 #include "jobs/plan/inputs.hpp"
 #include "jobs/plan/options.hpp"
+#include "jobs/plan/slots.hpp"
 #include "runtime/ballast.h"
 
 namespace ballast {
 
 struct planned {
+  chosen_slots slots;  ///< for a budget of slots, or (those alone) of --current
   std::vector<std::int32_t> widened_experts;  ///< --current in a shape with more slots, or empty
   std::vector<std::int32_t> widened_shares;
   std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology{

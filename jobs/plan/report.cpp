@@ -46,8 +46,9 @@ void add_series(const plan_options& options, const plan_inputs& inputs,
 void print_plan(const planned& made) {
   const ballast_plan_summary& s = made.summary;
   fmt::print("{} layers x {} experts on {} ranks x {} slots, policy {}\n", made.request.layers,
-             made.request.experts, made.request.ranks, made.request.slots_per_rank,
-             made.request.policy);
+             made.request.experts, made.request.ranks,
+             slots_text(made.slots.slots, made.request.slots_per_rank), made.request.policy);
+  print_slots(made.slots);
   fmt::print("balance {:.4f} -> {:.4f} (bound {:.4f}, gap {:.2f} %)\n", s.balance_before,
              s.balance_after, s.balance_bound, s.gap * 100);
   fmt::print("{} layers change, {} moves in {} batches ({} local, {} island, {} node, {} remote)\n",
@@ -76,6 +77,7 @@ nlohmann::ordered_json plan_to_json(const planned& made) {
   document["experts"] = made.request.experts;
   document["ranks"] = made.request.ranks;
   document["slots_per_rank"] = made.request.slots_per_rank;
+  if (made.slots.budget > 0) document["slots"] = slots_to_json(made.slots);
   document["policy"] = made.request.policy;
   document["digest"] = fmt::format("{:016x}", s.digest);
   document["plan_seconds"] = s.plan_seconds;
@@ -115,6 +117,7 @@ void save_placement(const planned& made, const plan_options& options) {
   file.experts = made.request.experts;
   file.ranks = made.request.ranks;
   file.slots_per_rank = made.request.slots_per_rank;
+  file.slots_per_layer = made.slots.slots;
   file.model = options.model;
   const std::size_t cells =
       static_cast<std::size_t>(file.layers) * file.ranks * file.slots_per_rank;

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
+#include <utility>
 
 #include "jobs/output.hpp"
 #include "jobs/plan/planned.hpp"
@@ -21,13 +22,16 @@ struct what_if_row {
   plan_choice choice;
   std::string refused;  ///< why there is no plan; "" if there is
   ballast_plan_summary summary = {};
+  chosen_slots slots;
 };
 
 what_if_row plan_row(const plan_options& options, const plan_inputs& inputs,
                      const plan_choice& choice) {
-  what_if_row row{choice, "", {}};
+  what_if_row row{choice, "", {}, {}};
   try {
-    row.summary = make_plan(options, inputs, choice).summary;
+    planned made = make_plan(options, inputs, choice);
+    row.summary = made.summary;
+    row.slots = std::move(made.slots);
   } catch (const job_error& e) {
     if (e.code() != exit_code::bad_input) throw;
     row.refused = e.what();
@@ -40,6 +44,19 @@ what_if_row plan_row(const plan_options& options, const plan_inputs& inputs,
 std::string payback_text(const ballast_plan_summary& s) {
   const std::string steps = s.payback_steps < 0 ? "never" : std::to_string(s.payback_steps);
   return s.payback_refused != 0 ? steps + ", refused" : steps;
+}
+
+// Of all layers where they were chosen, and what they had to be within.
+std::string budget_text(const what_if_row& row) {
+  const plan_choice& choice = row.choice;
+  if (choice.slots_per_rank > 0) {
+    return slots_text(row.slots.slots, choice.slots_per_rank);
+  }
+  const std::string most = choice.slots_budget > 0
+                               ? std::to_string(choice.slots_budget)
+                               : fmt::format("{} bytes", choice.slots_budget_bytes);
+  return row.refused.empty() ? fmt::format("{} of {}", row.slots.summary.slots, most)
+                             : "of " + most;
 }
 
 std::string limit_text(std::int64_t limit) { return limit < 0 ? "any" : std::to_string(limit); }
@@ -69,8 +86,7 @@ void print_rows(const plan_options& options, const plan_inputs& inputs,
   text_table table(std::move(columns));
   for (const what_if_row& row : rows) {
     std::vector<std::string> cells = {row.choice.policy, std::to_string(row.choice.ranks),
-                                      std::to_string(row.choice.slots_per_rank),
-                                      limit_text(row.choice.max_moves),
+                                      budget_text(row), limit_text(row.choice.max_moves),
                                       limit_text(row.choice.max_bytes)};
     const ballast_plan_summary& s = row.summary;
     if (!row.refused.empty()) {
@@ -106,15 +122,21 @@ void print_rows(const plan_options& options, const plan_inputs& inputs,
 }
 
 nlohmann::ordered_json to_json(const plan_inputs& inputs, const what_if_row& row) {
-  nlohmann::ordered_json cells = {{"policy", row.choice.policy},
-                                  {"ranks", row.choice.ranks},
-                                  {"slots_per_rank", row.choice.slots_per_rank},
-                                  {"max_moves", row.choice.max_moves},
-                                  {"max_bytes", row.choice.max_bytes}};
+  nlohmann::ordered_json cells = {
+      {"policy", row.choice.policy},
+      {"ranks", row.choice.ranks},
+      {"slots_per_rank",
+       row.slots.slots.empty() ? row.choice.slots_per_rank : most_slots(row.slots.slots)},
+      {"max_moves", row.choice.max_moves},
+      {"max_bytes", row.choice.max_bytes}};
+  if (row.choice.slots_budget > 0) cells["slots_budget"] = row.choice.slots_budget;
+  if (row.choice.slots_budget_bytes > 0)
+    cells["slots_budget_bytes"] = row.choice.slots_budget_bytes;
   if (!row.refused.empty()) {
     cells["refused"] = row.refused;
     return cells;
   }
+  if (row.slots.budget > 0) cells["slots"] = slots_to_json(row.slots);
   const ballast_plan_summary& s = row.summary;
   cells["digest"] = fmt::format("{:016x}", s.digest);
   cells["balance_before"] = s.balance_before;

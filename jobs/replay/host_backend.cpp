@@ -28,7 +28,7 @@ class host_replay : public replay_backend {
   void configure(ballast_config& config) const override { config.backend = BALLAST_BACKEND_HOST; }
 
   weight_rows& allocate(ballast_context*) override {
-    return rows_.emplace(shape_.layers, shape_.rows_per_rank, shape_.tensor_bytes, content_);
+    return rows_.emplace(shape_.rows_per_layer(), shape_.tensor_bytes, content_);
   }
 
   void keep_initial() override {

@@ -18,6 +18,8 @@ struct replay_options {
   std::int32_t experts = 0;  ///< 0: the source's; otherwise they must agree
   std::int32_t top_k = 0;    ///< 0: the source's, or 1
   std::int32_t slots_per_rank = 0;
+  std::int64_t slots_budget = 0;        ///< of a rank in all layers; 0: slots_per_rank in each
+  std::int64_t slots_budget_bytes = 0;  ///< the same in bytes
   std::int32_t spare_rows = 0;
   std::int64_t expert_bytes = 0;  ///< 0: the model's, or 256 KiB
   std::int64_t steps = 0;         ///< 0: all of the source's

@@ -13,6 +13,7 @@
 
 #include "jobs/collectives.hpp"
 #include "jobs/output.hpp"
+#include "jobs/plan/slots.hpp"
 #include "jobs/replay/backend.hpp"
 #include "jobs/replay/report.hpp"
 #include "jobs/replay/setup.hpp"
@@ -147,7 +148,7 @@ void player::announce() const {
   fmt::print(
       "# {} layers x {} experts, {} slots{} per rank, {} bytes per expert in {} tensors, every {} "
       "steps, verify {}\n\n",
-      shape_.layers, shape_.experts, shape_.slots_per_rank,
+      shape_.layers, shape_.experts, slots_text(shape_.slots_per_layer, shape_.slots_per_rank),
       options_.spare_rows > 0 ? fmt::format(" + {} spare rows", options_.spare_rows) : "",
       shape_.expert_bytes, shape_.tensor_bytes.size(), options_.interval, options_.verify);
   if (resumed_) {
@@ -358,6 +359,8 @@ exit_code player::finish(std::int64_t steps, int stop) {
     document["memory"] = backend_->describe();
     document["transport"] = transport_;
     document["source"] = source_->describe();
+    document["slots_per_rank"] = shape_.slots_per_rank;
+    if (!shape_.slots_per_layer.empty()) document["slots_per_layer"] = shape_.slots_per_layer;
     document["epochs"] = to_json(rows_);
     document["summary"] = to_json(summary_);
     write_json(document, options_.json);

@@ -10,6 +10,7 @@
 #include "jobs/loads/trace.hpp"
 #include "jobs/objective.hpp"
 #include "jobs/option_names.hpp"
+#include "jobs/plan/slots.hpp"
 #include "jobs/replay/ffn.hpp"
 #include "jobs/replay/state.hpp"
 
@@ -54,6 +55,55 @@ void settle_model(const replay_options& options, const load_source& source, repl
   if (options.expert_bytes == 0) shape.expert_bytes = choice.expert_bytes;
 }
 
+// The slots of each layer by the loads of the first window.
+std::vector<std::int32_t> choose_by_first_window(const replay_options& options, load_source& source,
+                                                 int ranks, const replay_shape& shape) {
+  const std::int64_t window = options.window > 0 ? options.window : options.interval;
+  std::vector<std::int64_t> loads(static_cast<std::size_t>(source.layers()) * source.experts());
+  sum_window(source, {0, std::min(window, shape.steps)}, loads);
+  ballast_plan_request request;
+  ballast_plan_request_init(&request);
+  request.layers = shape.layers;  // the source's first
+  request.experts = shape.experts;
+  request.ranks = ranks;
+  request.loads = loads.data();
+  request.policy = options.policy.c_str();
+  request.compatible = options.compatible;
+  request.groups = shape.groups;
+  request.objective = objective_of(options.objective);
+  request.passes = std::min(window, shape.steps);
+  request.equal_shares = options.equal_shares;
+  request.threads = options.planner_threads;
+  ballast_topology* nodes = nullptr;
+  check(ballast_topology_imitate(ranks, options.ranks_per_node > 0 ? options.ranks_per_node : ranks,
+                                 nullptr, &nodes));
+  const std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> owned(
+      nodes, ballast_topology_destroy);
+  request.topology = nodes;
+  const std::int64_t budget =
+      options.slots_budget > 0
+          ? options.slots_budget
+          : experts_for("--slots-budget-bytes", options.slots_budget_bytes, shape.expert_bytes);
+  return choose_slots(request, budget).slots;
+}
+
+// As options say or, in a job that goes on, as its file does.
+void settle_slots(const replay_options& options, load_source& source, int ranks,
+                  replay_shape& shape) {
+  const bool budgeted = options.slots_budget > 0 || options.slots_budget_bytes > 0;
+  const bool resumes = !options.state.empty() && std::filesystem::exists(options.state);
+  shape.slots_per_rank =
+      options.slots_per_rank > 0 ? options.slots_per_rank : (shape.experts + ranks - 1) / ranks + 1;
+  if (resumes || !options.placement.empty()) {
+    const placement_file file = read_placement_file(resumes ? options.state : options.placement);
+    shape.slots_per_layer = file.slots_per_layer;
+    if (budgeted) shape.slots_per_rank = file.slots_per_rank;
+  } else if (budgeted) {
+    shape.slots_per_layer = choose_by_first_window(options, source, ranks, shape);
+    shape.slots_per_rank = most_slots(shape.slots_per_layer);
+  }
+}
+
 void log_line(void* user, std::int32_t level, const char* text) {
   const auto* mpi = static_cast<const mpi_session*>(user);
   if (level <= BALLAST_LOG_WARNING && (mpi->rank() == 0 || level == BALLAST_LOG_ERROR))
@@ -76,9 +126,6 @@ std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks
     throw std::invalid_argument(
         fmt::format("--steps is {}, {} has {}", shape.steps, source->describe(), source->steps()));
   }
-  shape.slots_per_rank =
-      options.slots_per_rank > 0 ? options.slots_per_rank : (shape.experts + ranks - 1) / ranks + 1;
-  shape.rows_per_rank = shape.slots_per_rank + options.spare_rows;
   if (options.ffn) {
     const ffn_shape ffn = {options.ffn_hidden, options.ffn_intermediate};
     check_ffn_shape(ffn);
@@ -87,6 +134,8 @@ std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks
   } else {
     shape.tensor_bytes = split_expert(shape.expert_bytes);
   }
+  settle_slots(options, *source, ranks, shape);
+  shape.rows_per_rank = shape.slots_per_rank + options.spare_rows;
   return source;
 }
 
@@ -121,6 +170,7 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.layers = shape.layers;
   config.experts = shape.experts;
   config.slots_per_rank = shape.slots_per_rank;
+  config.slots_per_layer = shape.slots_per_layer.empty() ? nullptr : shape.slots_per_layer.data();
   config.spare_rows = options.spare_rows;
   config.groups = shape.groups;
   config.compatible = options.compatible;

@@ -110,6 +110,7 @@ void save_state(const ballast_context* context, const replay_shape& shape,
   file.experts = shape.experts;
   check(ballast_shape(context, nullptr, nullptr, &file.ranks, nullptr));
   file.slots_per_rank = shape.slots_per_rank;
+  file.slots_per_layer = shape.slots_per_layer;
   ballast_layer_tables tables;
   tables.struct_size = sizeof(tables);
   for (int layer = 0; layer < shape.layers; ++layer) {
@@ -123,7 +124,7 @@ void save_state(const ballast_context* context, const replay_shape& shape,
         before = tables.replica_share_end[k];
       }
     }
-    fit_into_slots(ranks, shape.slots_per_rank);
+    fit_into_slots(ranks, shape.slots_of(layer));
     for (const served_experts& served : ranks) {
       const std::size_t end = file.experts_of_slots.size() + shape.slots_per_rank;
       for (const auto& [expert, share] : served) {

@@ -6,15 +6,17 @@
 
 namespace ballast {
 
-replay_weights::replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes,
-                               weight_content content)
-    : rows_(rows), tensor_bytes_(std::move(tensor_bytes)), memory_(layers), content_(content) {
+replay_weights::replay_weights(std::span<const std::int32_t> rows,
+                               std::vector<std::size_t> tensor_bytes, weight_content content)
+    : tensor_bytes_(std::move(tensor_bytes)), memory_(rows.size()), content_(content) {
   for (const std::size_t bytes : tensor_bytes_) {
-    std::size_t all = 0;
     stride_.push_back(row_stride(bytes));
-    if (__builtin_mul_overflow(stride_.back(), static_cast<std::size_t>(rows), &all))
-      throw std::bad_alloc();
-    for (auto& layer : memory_) layer.emplace_back(all);
+    for (std::size_t layer = 0; layer < rows.size(); ++layer) {
+      std::size_t all = 0;
+      if (__builtin_mul_overflow(stride_.back(), static_cast<std::size_t>(rows[layer]), &all))
+        throw std::bad_alloc();
+      memory_[layer].emplace_back(all);
+    }
   }
 }
 

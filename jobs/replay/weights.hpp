@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "jobs/replay/rules.hpp"
@@ -30,9 +31,15 @@ inline std::size_t row_stride(std::size_t row_bytes) { return (row_bytes + 15) /
 /// In host memory.
 class replay_weights : public weight_rows {
  public:
-  /// `tensor_bytes`: of one expert. Allocates layers * rows of them. Throws std::bad_alloc.
-  replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes,
+  /// `rows`: [layers]. `tensor_bytes`: of one expert. Throws std::bad_alloc.
+  replay_weights(std::span<const std::int32_t> rows, std::vector<std::size_t> tensor_bytes,
                  weight_content content);
+
+  /// As many rows in every layer.
+  replay_weights(int layers, int rows, std::vector<std::size_t> tensor_bytes,
+                 weight_content content)
+      : replay_weights(std::vector<std::int32_t>(static_cast<std::size_t>(layers), rows),
+                       std::move(tensor_bytes), content) {}
 
   void fill(int layer, int row, int expert) override;
   std::int64_t wrong_bytes(int layer, int row, int expert) const override;
@@ -40,7 +47,6 @@ class replay_weights : public weight_rows {
   const std::byte* address(int layer, int tensor, int row) const;
 
  private:
-  int rows_;
   std::vector<std::size_t> tensor_bytes_;
   std::vector<std::size_t> stride_;
   std::vector<std::vector<std::vector<std::byte>>> memory_;  // [layers][tensors][rows * stride]

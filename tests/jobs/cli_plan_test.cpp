@@ -356,6 +356,55 @@ TEST(cli_plan, explanation_accounts_for_every_layer_from_before_to_after) {
       << end.out;
 }
 
+const arguments a_budget = {"plan",    "--generate", "model=deepseek-v2-lite,layers=9,steps=20",
+                            "--ranks", "8",          "--json",
+                            "-"};
+
+TEST(cli_plan, a_budget_of_slots_goes_to_the_layers_where_it_helps) {
+  const temporary_folder folder;
+  const std::string file = folder.path("placement.json");
+  const json report = plan(with(a_budget, {"--slots-budget", "76", "--out", file}));
+  const json& slots = report["slots"];
+  EXPECT_EQ(slots["budget"], 76);
+  EXPECT_EQ(slots["slots_fewest"], 72);
+  EXPECT_LE(slots["slots"], 76);
+  EXPECT_GT(slots["balance"], slots["balance_fewest"]);
+  ASSERT_EQ(slots["per_layer"].size(), 9u);
+  EXPECT_NEAR(report["balance"]["after"].get<double>(), slots["balance"].get<double>(), 1e-9);
+  std::ifstream stream(file);
+  const json written = json::parse(stream, nullptr, false);
+  ASSERT_EQ(written["slots_per_layer"].size(), 9u);
+  for (std::size_t layer = 0; layer < 9; ++layer) {
+    EXPECT_EQ(written["slots_per_layer"][layer], slots["per_layer"][layer]["slots"]);
+  }
+  // The file's slots are those of a plan that starts from it.
+  const json again = plan(
+      with(a_budget, {"--slots-per-rank", written["slots_per_rank"].dump(), "--current", file}));
+  EXPECT_EQ(again["moves"]["count"], 0);
+  EXPECT_EQ(again["balance"]["before"], report["balance"]["after"]);
+
+  const json by_bytes =
+      plan(with(a_budget, {"--slots-budget-bytes", "76999", "--expert-bytes", "1000"}));
+  EXPECT_EQ(by_bytes["slots"]["budget"], 76);
+  const json rows = plan(with(a_budget, {"--slots-budget", "72,76,81"}))["rows"];
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_LT(rows[0]["balance_after"], rows[1]["balance_after"]);
+  EXPECT_LE(rows[1]["balance_after"], rows[2]["balance_after"]);
+  EXPECT_EQ(rows[1]["slots"]["slots"], slots["slots"]);
+}
+
+TEST(cli_plan, budgets_of_slots_that_are_wrong_are_named) {
+  const auto refused = [](const arguments& more, int code, const std::string& part) {
+    const ending end = run(with(a_budget, more));
+    EXPECT_EQ(end.code, code) << end.text();
+    EXPECT_NE(end.err.find(part), std::string::npos) << end.err;
+  };
+  refused({}, 64, "give one of --slots-per-rank, --slots-budget and --slots-budget-bytes");
+  refused({"--slots-budget", "76", "--slots-per-rank", "9"}, 64, "give one of");
+  refused({"--slots-budget", "71"}, 65, "slots_budget: 71 slots");
+  refused({"--slots-budget-bytes", "76000"}, 64, "--slots-budget-bytes needs --expert-bytes");
+}
+
 TEST(cli_plan, help_and_version) {
   for (const arguments& args :
        {arguments{"--help"}, {"plan", "--help"}, {"replay", "--help"}, {"--version"}}) {

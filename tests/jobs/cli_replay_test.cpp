@@ -279,6 +279,28 @@ TEST_F(cli_replay, prediction_and_prices_out_of_range_are_named) {
   }
 }
 
+TEST_F(cli_replay, a_budget_of_slots_is_dealt_out_and_resumed_with) {
+  const int fewest = 24;  // experts; over the ranks, in each of 3 layers
+  for (const int ranks : {1, 2, 3, 4}) {
+    const std::string state = folder_.path("state" + std::to_string(ranks));
+    const std::string budget = std::to_string(3 * fewest / ranks + 2);
+    const json first = replay(ranks, with(small, {"--slots-budget", budget, "--state", state}));
+    ASSERT_EQ(first["slots_per_layer"].size(), 3u);
+    int sum = 0;
+    for (const json& slots : first["slots_per_layer"]) sum += slots.get<int>();
+    EXPECT_LE(sum, 3 * fewest / ranks + 2);
+    EXPECT_LE(first["summary"]["verified_slots"].get<int>(), sum * ranks);
+    if (ranks > 1) {
+      EXPECT_GT(sum, 3 * fewest / ranks);
+      EXPECT_GT(first["summary"]["moves"], 0);
+    }
+    if (ranks != 2) continue;
+    const json again =
+        replay(ranks, with(small, {"--slots-budget", budget, "--state", state, "--steps", "200"}));
+    EXPECT_EQ(again["slots_per_layer"], first["slots_per_layer"]);
+  }
+}
+
 TEST_F(cli_replay, rehearsed_faults_end_well) {
   const arguments verbose = with(small, {"--deadline-seconds", "20"});
   const ending digest = run(2, with(verbose, {"--drill", "digest:1:0"}));
