@@ -110,12 +110,12 @@ class player {
 player::player(const mpi_session& mpi, const replay_options& options)
     : mpi_(mpi), all_ranks_(mpi.comm(), options.deadline_seconds), options_(options) {
   together(mpi, [&] {
-    source_ = open_loads(options, mpi.size(), shape_);
     if (mpi.rank() != 0) return;
     require_writable(options.json);
     require_writable(options.state);
   });
   resumed_ = state_exists(mpi, options.state);
+  together(mpi, [&] { source_ = open_loads(options, mpi.size(), shape_); });
   backend_ = make_replay_backend(mpi, options, shape_, backend_choice_);
   context_ = create_context(mpi, options, shape_, *backend_, resumed_);
   together(mpi, [&] {

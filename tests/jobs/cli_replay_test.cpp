@@ -209,7 +209,7 @@ TEST_F(cli_replay, equal_shares_end_in_another_balance) {
 }
 
 // Steps that take much longer than it takes to plan.
-const arguments unhurried = with(small, {"--ffn", "--ffn-tokens", "16", "--steps", "500"});
+const arguments unhurried = with(small, {"--ffn", "--ffn-tokens", "16", "--steps", "400"});
 
 TEST_F(cli_replay, epochs_plan_for_what_the_prediction_makes_of_the_windows_kept) {
   // By the step that triggered them: a slow machine misses some.

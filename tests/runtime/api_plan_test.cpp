@@ -344,7 +344,9 @@ TEST(api_plan, slots_are_chosen_within_a_budget_and_planned_with) {
   ASSERT_EQ(ballast_plan_placement(plan.get(), experts.data(), nullptr), BALLAST_OK);
   for (std::size_t i = 0; i < experts.size(); ++i) {
     const auto row = static_cast<std::int32_t>(i) % asked.request.slots_per_rank;
-    if (row >= slots[i / asked.slots()]) EXPECT_EQ(experts[i], -1) << i;
+    if (row >= slots[i / asked.slots()]) {
+      EXPECT_EQ(experts[i], -1) << i;
+    }
   }
 
   EXPECT_EQ(choose(35), BALLAST_ERROR_INVALID_ARGUMENT);
