@@ -14,7 +14,6 @@ using longs = std::vector<std::int64_t>;
 // Two layers of 8 experts on 4 ranks x 2 slots, expert e on rank e / 2.
 constexpr int layers = 2;
 constexpr int ranks = 4;
-constexpr int slots = 8;
 
 placement in_order() {
   return initial_placement(layers, 8, slot_layout::uniform(ranks, 2),
