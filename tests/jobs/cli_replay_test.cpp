@@ -208,14 +208,18 @@ TEST_F(cli_replay, equal_shares_end_in_another_balance) {
   EXPECT_LT(equal["balance_planned"], free["balance_planned"]);
 }
 
-// Steps that take much longer than it takes to plan.
-const arguments unhurried = with(small, {"--ffn", "--ffn-tokens", "16", "--steps", "400"});
+// An interval that is much longer than it takes to plan.
+arguments unhurried() {
+  arguments args = small;
+  *(std::ranges::find(args, "--interval") + 1) = "500";
+  return args;
+}
 
 TEST_F(cli_replay, epochs_plan_for_what_the_prediction_makes_of_the_windows_kept) {
   // By the step that triggered them: a slow machine misses some.
   const auto digests = [&](const arguments& more) {
     std::map<std::int64_t, std::string> by_step;
-    const json report = replay(2, with(with(unhurried, {"--mode", "record"}), more));
+    const json report = replay(2, with(with(unhurried(), {"--mode", "record"}), more));
     for (const json& epoch : report["epochs"]) by_step[epoch["step_triggered"]] = epoch["digest"];
     return by_step;
   };
