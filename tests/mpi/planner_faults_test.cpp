@@ -52,19 +52,33 @@ void keep_line(void* user, std::int32_t, const char* text) {
   *static_cast<std::string*>(user) += std::string(text) + "\n";
 }
 
+// Whose log is kept for as long as anything may be logged.
+struct kept_log {
+  std::string log;
+};
+struct logged_model : kept_log, bare_model {
+  logged_model() : bare_model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD))) {
+    config.log = keep_line;
+    config.log_user = &log;
+  }
+  ballast_epoch newest_epoch() const {
+    ballast_epoch epoch = {};
+    epoch.struct_size = sizeof(epoch);
+    EXPECT_EQ(ballast_epoch_report(context, 0, &epoch), BALLAST_OK) << ballast_last_error();
+    return epoch;
+  }
+};
+
 TEST(planner_faults, too_low_a_thread_level_is_a_warning) {
   const auto log_with = [](int level, bool other) {
     pretended_level = level;
     is_other_thread = other;
-    bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
-    std::string log;
-    model.config.log = keep_line;
-    model.config.log_user = &log;
+    logged_model model;
     EXPECT_EQ(model.create(), BALLAST_OK) << ballast_last_error();
     EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
     pretended_level = -1;
     is_other_thread = false;
-    return log;
+    return model.log;
   };
   EXPECT_NE(log_with(MPI_THREAD_SINGLE, false).find("MPI_THREAD_SINGLE"), std::string::npos);
   EXPECT_EQ(log_with(MPI_THREAD_FUNNELED, false), "");
@@ -105,11 +119,8 @@ void register_policy_named(const char* name, ballast_policy_function function) {
 
 TEST(planner_faults, a_policy_that_throws_anything_drops_the_epoch) {
   register_policy_named("throws", throw_if_odd);
-  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  logged_model model;
   model.config.policy = "throws";
-  std::string log;
-  model.config.log = keep_line;
-  model.config.log_user = &log;
   ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
   ballast_step_result result = {};
   result.struct_size = sizeof(result);
@@ -117,12 +128,11 @@ TEST(planner_faults, a_policy_that_throws_anything_drops_the_epoch) {
     model.record(1, i);
     ASSERT_EQ(ballast_step(model.context, &result), BALLAST_OK) << ballast_last_error();
   }
-  ballast_epoch epoch = {};
-  epoch.struct_size = sizeof(epoch);
-  ASSERT_EQ(ballast_epoch_report(model.context, 0, &epoch), BALLAST_OK) << ballast_last_error();
+  const ballast_epoch epoch = model.newest_epoch();
   EXPECT_EQ(epoch.outcome, BALLAST_OUTCOME_DROPPED);
   EXPECT_EQ(epoch.reason, "rank " + std::to_string(odd_rank()) + ": the planner failed");
-  EXPECT_EQ(log.find("the planner failed: an unknown exception") != log.npos, is_odd()) << log;
+  EXPECT_EQ(model.log.find("the planner failed: an unknown exception") != model.log.npos, is_odd())
+      << model.log;
 }
 
 std::atomic<bool> may_wake = false;
@@ -138,26 +148,24 @@ std::int32_t sleep_if_odd(void* is_odd, const ballast_policy_question*, std::int
 
 TEST(planner_faults, an_epoch_that_commits_nothing_for_two_intervals_is_told_once) {
   register_policy_named("slow", sleep_if_odd);
-  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  logged_model model;
   model.config.policy = "slow";
   model.config.deadline_seconds = 10;
-  std::string log;
-  model.config.log = keep_line;
-  model.config.log_user = &log;
   ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
-  log.clear();
+  model.log.clear();
   const auto interval = static_cast<int>(model.config.interval);
   const auto play = [&](int steps) {
     for (int i = 0; i < steps; ++i)
       ASSERT_EQ(ballast_step(model.context, nullptr), BALLAST_OK) << ballast_last_error();
   };
   play(3 * interval - 1);
-  EXPECT_EQ(log, "");
+  EXPECT_EQ(model.log, "");
   std::this_thread::sleep_for(std::chrono::milliseconds(1100));
   play(5 * interval);
-  EXPECT_EQ(log, rank_of(MPI_COMM_WORLD) == 0
-                     ? "epoch 0 has committed nothing for 16 steps, 2 intervals (phase plan)\n"
-                     : "");
+  EXPECT_EQ(model.log,
+            rank_of(MPI_COMM_WORLD) == 0
+                ? "epoch 0 has committed nothing for 16 steps, 2 intervals (phase plan)\n"
+                : "");
   may_wake = true;
   EXPECT_EQ(model.destroy(), BALLAST_OK) << ballast_last_error();
   has_woken = false;
@@ -168,12 +176,9 @@ TEST(planner_faults, an_epoch_that_commits_nothing_for_two_intervals_is_told_onc
 TEST(planner_faults, a_phase_that_passes_its_deadline_names_the_rank_that_is_behind) {
   may_wake = false;
   register_policy_named("late", sleep_if_odd);
-  bare_model model(MPI_COMM_WORLD, small_config(size_of(MPI_COMM_WORLD)));
+  logged_model model;
   model.config.policy = "late";
   model.config.deadline_seconds = 2;
-  std::string log;
-  model.config.log = keep_line;
-  model.config.log_user = &log;
   ASSERT_EQ(model.begin(), BALLAST_OK) << ballast_last_error();
   ballast_step_result result = {};
   result.struct_size = sizeof(result);
@@ -182,9 +187,7 @@ TEST(planner_faults, a_phase_that_passes_its_deadline_names_the_rank_that_is_beh
     if (result.phase == BALLAST_PHASE_DRAIN) may_wake = true;
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
-  ballast_epoch epoch = {};
-  epoch.struct_size = sizeof(epoch);
-  ASSERT_EQ(ballast_epoch_report(model.context, 0, &epoch), BALLAST_OK) << ballast_last_error();
+  const ballast_epoch epoch = model.newest_epoch();
   const std::string reason = epoch.reason;
   EXPECT_EQ(epoch.outcome, BALLAST_OUTCOME_DROPPED) << reason;
   EXPECT_NE(reason.find(": a phase passed its deadline (plan); none is further behind than rank " +
@@ -192,7 +195,7 @@ TEST(planner_faults, a_phase_that_passes_its_deadline_names_the_rank_that_is_beh
             reason.npos)
       << reason;
   const std::string dump = "rank " + std::to_string(rank_of(MPI_COMM_WORLD)) + ": events: step ";
-  EXPECT_NE(log.find(dump), log.npos) << log;
+  EXPECT_NE(model.log.find(dump), model.log.npos) << model.log;
   may_wake = false;
   has_woken = false;
 }
