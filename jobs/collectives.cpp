@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <sched.h>
 
+#include <algorithm>
 #include <chrono>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace {
 constexpr int roll_call_tag = 0x726f;
 constexpr double roll_call_seconds = 1;
 
-/// False if not all are done in time. Once: MPI has no better way to wait for some time.
+/// False if not all are done in time.
 bool done_within(std::span<MPI_Request> requests, double seconds) {
   using clock = std::chrono::steady_clock;
   const clock::time_point start = clock::now();

@@ -113,15 +113,10 @@ std::int64_t digest_of(const placement& p) {
   return static_cast<std::int64_t>(digest.value());
 }
 
-std::int64_t digest_of(const std::vector<std::int64_t>& values) {
+template <typename Value>
+std::int64_t digest_of(const std::vector<Value>& values) {
   digest_builder digest;
-  digest.absorb(std::span<const std::int64_t>(values));
-  return static_cast<std::int64_t>(digest.value());
-}
-
-std::int64_t digest_of(const std::vector<std::int32_t>& values) {
-  digest_builder digest;
-  digest.absorb(std::span<const std::int32_t>(values));
+  digest.absorb(std::span<const Value>(values));
   return static_cast<std::int64_t>(digest.value());
 }
 

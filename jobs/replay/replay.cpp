@@ -115,9 +115,10 @@ player::player(const mpi_session& mpi, const replay_options& options)
     require_writable(options.state);
   });
   resumed_ = state_exists(mpi, options.state);
-  together(mpi, [&] { source_ = open_loads(options, mpi.size(), shape_); });
+  std::optional<placement_file> initial;
+  together(mpi, [&] { source_ = open_loads(options, mpi.size(), resumed_, shape_, initial); });
   backend_ = make_replay_backend(mpi, options, shape_, backend_choice_);
-  context_ = create_context(mpi, options, shape_, *backend_, resumed_);
+  context_ = create_context(mpi, options, shape_, *backend_, resumed_, initial);
   together(mpi, [&] {
     weights_ = &backend_->allocate(context_.get());
     counts_.resize(static_cast<std::size_t>(source_->layers()) * source_->experts());

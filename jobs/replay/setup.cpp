@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <filesystem>
 #include <stdexcept>
 
 #include "jobs/loads/generator.hpp"
@@ -87,17 +86,18 @@ std::vector<std::int32_t> choose_by_first_window(const replay_options& options, 
   return choose_slots(request, budget).slots;
 }
 
-// As options say or, in a job that goes on, as its file does.
-void settle_slots(const replay_options& options, load_source& source, int ranks,
-                  replay_shape& shape) {
+// As options say or, in a job that begins with a placement file, as that does.
+void settle_slots(const replay_options& options, load_source& source, int ranks, bool resumes,
+                  replay_shape& shape, std::optional<placement_file>& initial) {
   const bool budgeted = options.slots_budget > 0 || options.slots_budget_bytes > 0;
-  const bool resumes = !options.state.empty() && std::filesystem::exists(options.state);
   shape.slots_per_rank =
       options.slots_per_rank > 0 ? options.slots_per_rank : (shape.experts + ranks - 1) / ranks + 1;
   if (resumes || !options.placement.empty()) {
-    const placement_file file = read_placement_file(resumes ? options.state : options.placement);
-    shape.slots_per_layer = file.slots_per_layer;
-    if (budgeted) shape.slots_per_rank = file.slots_per_rank;
+    const std::string& path = resumes ? options.state : options.placement;
+    initial = read_placement_file(path);
+    shape.slots_per_layer = initial->slots_per_layer;
+    if (budgeted) shape.slots_per_rank = initial->slots_per_rank;
+    require_fits(*initial, path, shape, ranks);
   } else if (budgeted) {
     shape.slots_per_layer = choose_by_first_window(options, source, ranks, shape);
     shape.slots_per_rank = most_slots(shape.slots_per_layer);
@@ -112,8 +112,9 @@ void log_line(void* user, std::int32_t level, const char* text) {
 
 }  // namespace
 
-std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks,
-                                        replay_shape& shape) {
+std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks, bool resumes,
+                                        replay_shape& shape,
+                                        std::optional<placement_file>& initial) {
   if (options.trace.empty() == options.generate.empty()) {
     throw job_error(exit_code::usage, "give either --trace FILE or --generate SPEC");
   }
@@ -134,7 +135,7 @@ std::unique_ptr<load_source> open_loads(const replay_options& options, int ranks
   } else {
     shape.tensor_bytes = split_expert(shape.expert_bytes);
   }
-  settle_slots(options, *source, ranks, shape);
+  settle_slots(options, *source, ranks, resumes, shape, initial);
   shape.rows_per_rank = shape.slots_per_rank + options.spare_rows;
   return source;
 }
@@ -143,19 +144,18 @@ void context_deleter::operator()(ballast_context* context) const { ballast_destr
 
 context_handle create_context(const mpi_session& mpi, const replay_options& options,
                               const replay_shape& shape, const replay_backend& backend,
-                              bool resumes) {
+                              bool resumes, const std::optional<placement_file>& initial) {
   ballast_config config;
   ballast_config_init(&config);
-  replay_state initial;
+  if (initial) {
+    config.placement = initial->experts_of_slots.data();
+    config.shares = initial->shares.data();
+  }
+  std::vector<std::int64_t> windows;
   together(mpi, [&] {
-    if (resumes || !options.placement.empty()) {
-      initial = resumes ? read_state(options.state, shape, mpi.size())
-                        : replay_state{read_initial(options.placement, shape, mpi.size()), {}};
-      config.placement = initial.placement.experts_of_slots.data();
-      config.shares = initial.placement.shares.data();
-      config.past_window_count = static_cast<std::int32_t>(initial.windows.size() / shape.cells());
-      if (!initial.windows.empty()) config.past_windows = initial.windows.data();
-    }
+    if (resumes) windows = read_saved_windows(options.state, shape);
+    config.past_window_count = static_cast<std::int32_t>(windows.size() / shape.cells());
+    if (!windows.empty()) config.past_windows = windows.data();
     config.mode = index_of("--mode", options.mode, mode_names);
     config.way = index_of("--way", options.way, way_names);
     config.verify = index_of("--verify", options.verify, verify_names);

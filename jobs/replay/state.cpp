@@ -69,9 +69,8 @@ std::vector<std::int64_t> past_windows(const ballast_context* context, const rep
 
 }  // namespace
 
-// What a placement file says, checked against the shape.
-placement_file read_initial(const std::string& path, const replay_shape& shape, int ranks) {
-  placement_file file = read_placement_file(path);
+void require_fits(const placement_file& file, const std::string& path, const replay_shape& shape,
+                  int ranks) {
   const auto compare = [&](const char* field, std::int64_t in_file, std::int64_t wanted) {
     if (in_file != wanted)
       throw std::invalid_argument(
@@ -81,14 +80,11 @@ placement_file read_initial(const std::string& path, const replay_shape& shape, 
   compare("experts", file.experts, shape.experts);
   compare("ranks", file.ranks, ranks);
   compare("slots_per_rank", file.slots_per_rank, shape.slots_per_rank);
-  return file;
 }
 
-replay_state read_state(const std::string& path, const replay_shape& shape, int ranks) {
-  replay_state state;
-  state.placement = read_initial(path, shape, ranks);
+std::vector<std::int64_t> read_saved_windows(const std::string& path, const replay_shape& shape) {
   const std::string file = loads_file(path);
-  if (!std::filesystem::exists(file)) return state;
+  if (!std::filesystem::exists(file)) return {};
   const std::unique_ptr<load_source> loads = open_trace(file);
   if (loads->layers() != shape.layers || loads->experts() != shape.experts ||
       loads->steps() > windows_max) {
@@ -97,10 +93,10 @@ replay_state read_state(const std::string& path, const replay_shape& shape, int 
                     file, loads->steps(), loads->layers(), loads->experts(), windows_max,
                     shape.layers, shape.experts));
   }
-  state.windows.resize(static_cast<std::size_t>(loads->steps()) * shape.cells());
+  std::vector<std::int64_t> windows(static_cast<std::size_t>(loads->steps()) * shape.cells());
   for (std::int64_t window = 0; window < loads->steps(); ++window)
-    loads->counts(window, std::span(state.windows).subspan(window * shape.cells(), shape.cells()));
-  return state;
+    loads->counts(window, std::span(windows).subspan(window * shape.cells(), shape.cells()));
+  return windows;
 }
 
 void save_state(const ballast_context* context, const replay_shape& shape,

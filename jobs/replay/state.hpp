@@ -13,17 +13,13 @@
 
 namespace ballast {
 
-struct replay_state {
-  placement_file placement;
-  std::vector<std::int64_t> windows;  ///< [any][layers][experts], oldest first
-};
+/// Throws std::invalid_argument naming the file and the field that does not fit the shape.
+void require_fits(const placement_file& file, const std::string& path, const replay_shape& shape,
+                  int ranks);
 
-/// What a placement file says. Throws std::invalid_argument naming the file and the field that does
-/// not fit the shape.
-placement_file read_initial(const std::string& path, const replay_shape& shape, int ranks);
-
-/// What save_state has written; no windows where there is no file of loads. Throws as read_initial.
-replay_state read_state(const std::string& path, const replay_shape& shape, int ranks);
+/// The loads that save_state has written beside the placement in `path`: [any][layers][experts],
+/// oldest first; none where there is no such file. Throws std::invalid_argument if they do not fit.
+std::vector<std::int64_t> read_saved_windows(const std::string& path, const replay_shape& shape);
 
 /// The live placement as a file with slots_per_rank slots a rank: spare rows are left out; and the
 /// past windows. Throws job_error(system).
