@@ -13,8 +13,9 @@
 //    the network has only the replicated ones. After a change only the block of ranks that it
 //    touches is levelled again; that is what makes a trial cheap. At the end Newton steps on the
 //    minimum cut give the exact minimum of the fullest rank.
-// 3. Moves (flow_search.hpp, flow_estimates.cpp). Only what relieves the fullest block can help: an
-//    expert of it gets a replica on an emptier rank, or changes places with a lighter one.
+// 3. Moves (flow_search.hpp, flow_estimates.cpp; flow_ledger.hpp counts what they cost). Only what
+//    relieves the fullest block can help: an expert of it gets a replica on an emptier rank, or
+//    changes places with a lighter one.
 //    Candidates are ranked by an estimate, the best are tried, settled and rolled back, and the one
 //    that lowers the sum of squared excess over the mean most per price (arrivals, and the links
 //    they come over) is made, until the bound, the purse or no candidate is left.

@@ -13,12 +13,6 @@
 
 namespace ballast {
 
-/// A slot and the expert that it gets; no_expert empties it.
-struct assignment {
-  std::int32_t slot = -1;
-  std::int32_t expert = no_expert;
-};
-
 /// What a chain is to do.
 struct chain_task {
   std::span<const std::int32_t> block_of;  ///< [ranks]

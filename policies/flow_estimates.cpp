@@ -130,7 +130,7 @@ void flow_search::estimate_replacements(const flow_state& state) {
   const block& top = blocks_[top_];
   for (const std::int32_t rank : targets_) {
     const std::int32_t number = block_of_[rank];
-    bool empty_seen = occupied_[rank] >= usable_[rank];
+    bool empty_seen = !ledger_.has_room(rank);
     for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
       const std::int32_t leaving = state.expert(slot);
       block host = blocks_[number];
@@ -161,7 +161,7 @@ void flow_search::estimate_replacements(const flow_state& state) {
         const std::int64_t gain =
             transfer_gain(top, host, 0, amount(state, state.weight(expert))) - loss;
         if (gain <= 0) break;
-        offer(state, {gain, source, slot, false});
+        offer(state, {gain, {source, slot, false}});
         if (++found == per_target) break;
       }
     }
@@ -188,7 +188,7 @@ void flow_search::estimate_equal_replacements(const flow_state& state) {
     if (relief <= 0) continue;
     for (const std::int32_t rank : targets_) {
       if (!homes_->allows(rank, expert) || state.holds(rank, expert)) continue;
-      bool empty_seen = occupied_[rank] >= usable_[rank];
+      bool empty_seen = !ledger_.has_room(rank);
       for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
         const std::int32_t leaving = state.expert(slot);
         std::int64_t gain = relief;
@@ -202,7 +202,7 @@ void flow_search::estimate_equal_replacements(const flow_state& state) {
           gain += squares_lost_at(state, rank, share - state.flow(slot)) +
                   burden(leaving, state.flow(slot) / others, slot);
         }
-        if (gain > 0) offer(state, {gain, source, slot, false});
+        if (gain > 0) offer(state, {gain, {source, slot, false}});
       }
     }
   }
@@ -274,7 +274,7 @@ void flow_search::estimate_swaps(const flow_state& state) {
     const std::int64_t weight = amount(state, equal ? state.flow(source) : state.weight(expert));
     const bool divides = !equal && state.replicas(expert) > 1;
     const int home = layout.rank_of(source);
-    candidate best{best_.size() == limit_ ? best_.back().value : 0, -1, -1, true};
+    candidate best{best_.size() == limit_ ? best_.back().value : 0, {-1, -1, true}};
     for (std::size_t i = 0; i < ceilings_.size(); ++i) {
       const int rank = targets_[i];
       const block& host = blocks_[block_of_[rank]];
@@ -293,10 +293,10 @@ void flow_search::estimate_swaps(const flow_state& state) {
           continue;
         }
         const std::int64_t gain = transfer_gain(top, host, (divides ? 0 : weight) - back, most) / 2;
-        if (gain > best.value) best = {gain, source, slot, true};
+        if (gain > best.value) best = {gain, {source, slot, true}};
       }
     }
-    if (best.to >= 0) offer(state, best);
+    if (best.change.to >= 0) offer(state, best);
   }
 }
 

@@ -21,6 +21,20 @@ struct flow_rules {
   bool equal_shares = false;     ///< an expert's load is split equally over its replicas
 };
 
+/// A slot and the expert that it gets; no_expert empties it.
+struct assignment {
+  std::int32_t slot = -1;
+  std::int32_t expert = no_expert;
+};
+
+/// Slot `to` gets the expert of slot `from`, which keeps its own (`swaps` false) or gets that of
+/// slot `to`.
+struct flow_change {
+  std::int32_t from = -1;
+  std::int32_t to = -1;
+  bool swaps = false;
+};
+
 /// Loads here are in units of a power of two of a token, chosen so that the layer's total is below
 /// 2^61, or 2^45 where ranks differ in speed.
 ///
