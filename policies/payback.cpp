@@ -11,6 +11,7 @@ namespace {
 __extension__ typedef __int128 wide;
 
 constexpr int mib_shift = 20;
+constexpr int ps_per_ns = 1000;
 
 std::int64_t to_ns(wide value) {
   constexpr wide most = std::numeric_limits<std::int64_t>::max();
@@ -20,8 +21,8 @@ std::int64_t to_ns(wide value) {
 /// Of tokens that the fullest ranks of all layers carry less, over a window, per step.
 std::int64_t step_ns(wide scaled_tokens, const payback_terms& terms) {
   const wide per_step = scaled_tokens / std::max<std::int64_t>(terms.window_steps, 1);
-  constexpr wide most = wide{1} << 90;
-  return to_ns(std::clamp(per_step, -most, most) * terms.token_ns / share_one);
+  constexpr wide most = wide{1} << 86;  // times token_ps_max, below 2^40, fits
+  return to_ns(std::clamp(per_step, -most, most) * terms.token_ps / share_one / ps_per_ns);
 }
 
 /// The nearest link over which `rank` can get an expert; local if it cannot get it at all.
@@ -83,9 +84,11 @@ payback pay_back(const plan_request& request, const plan& made, const plan& resh
   for (const auto& received : arrivals_by_link(request, made)) {
     wide sum = 0;
     for (std::size_t link = 0; link < received.size(); ++link) {
-      const wide ns = static_cast<wide>(received[link]) * request.expert_bytes *
-                          request.cluster->cost_ns_per_mib[link] >>
-                      mib_shift;
+      const std::int64_t ns_per_mib = terms.link_ns_per_mib[link] > 0
+                                          ? terms.link_ns_per_mib[link]
+                                          : request.cluster->cost_ns_per_mib[link];
+      const wide ns =
+          static_cast<wide>(received[link]) * request.expert_bytes * ns_per_mib >> mib_shift;
       result.transfer_ns[link] = std::max(result.transfer_ns[link], to_ns(ns));
       sum += ns;
     }
@@ -99,7 +102,7 @@ payback pay_back(const plan_request& request, const plan& made, const plan& resh
 }
 
 void judge(const plan_request& request, const payback_terms& terms, plan& made, payback& result) {
-  if (terms.token_ns == 0 || made.moves() == 0) {
+  if (terms.token_ps == 0 || made.moves() == 0) {
     result = pay_back(request, made, made, terms);
     return;
   }

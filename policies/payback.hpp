@@ -10,11 +10,12 @@
 namespace ballast {
 
 struct payback_terms {
-  std::int64_t token_ns = 0;  ///< what one more token on the fullest rank of a layer costs a step;
-                              ///< 0: not known, and nothing is judged
+  std::int64_t token_ps = 0;  ///< picoseconds that one more token on the fullest rank of a layer
+                              ///< costs a step; 0: not known, and nothing is judged
   std::int64_t window_steps = 1;   ///< steps that the request's loads are the sum of
   std::int64_t horizon_steps = 0;  ///< moves that have not paid off after so many are not made; 0:
                                    ///< all are
+  std::array<std::int64_t, link_class_count> link_ns_per_mib = {};  ///< 0: as in the cluster map
 };
 
 struct payback {

@@ -171,6 +171,13 @@ ballast_status ballast_record_counts(ballast_context* context, int32_t layer,
   });
 }
 
+ballast_status ballast_record_time(ballast_context* context, int64_t ns) {
+  return guard([&] {
+    require_argument(context, "context");
+    context->runtime.record_time(ns);
+  });
+}
+
 ballast_status ballast_route(ballast_context* context, int32_t layer, const ballast_ids* ids,
                              int32_t mode, void* slots) {
   return guard([&] {

@@ -30,6 +30,8 @@ balancer::balancer(const balancer_parts& parts)
       transfer_(parts.weights.transfer()),
       votes_(parts.vote_comm, parts.config.config.consensus_lag),
       steps_to_trigger_(parts.config.config.interval),
+      times_(2, parts.config.config.interval, parts.config.config.window),
+      report_(parts.config.cells(), parts.ranks, parts.rank),
       is_marked_(parts.config.config.layers, 0) {
   counters_.struct_size = sizeof(counters_);
   counters_.balancing = parts.config.config.mode != BALLAST_MODE_STATIC;
@@ -37,6 +39,7 @@ balancer::balancer(const balancer_parts& parts)
   marked_layers_.reserve(parts.config.config.layers);
   planner_job& job = parts.planning.job();
   job.loads.resize(parts.config.cells());
+  job.measured.pass_ns.resize(parts.ranks);
   job.current = parts.live.current();
   job.distrusted.reserve(retries_max);
   dead_text_.reserve(error_text_max);  // it may be memory that has run out
@@ -147,9 +150,11 @@ bool balancer::post_reduce() {
   if (reducing_) return true;
   const std::int64_t* sums = parts_.weights.window_sums();
   if (sums == nullptr) return false;
-  BALLAST_MPI(MPI_Iallreduce(sums, parts_.planning.job().loads.data(),
-                             static_cast<int>(parts_.config.cells()), MPI_INT64_T, MPI_SUM,
-                             parts_.weight_comm, &reduce_request_));
+  const auto [ns, passes] = times_cut_;
+  const std::span<std::int64_t> all =
+      report_.fill(sums, passes > 0 ? ns / passes : 0, transfer_.times_received());
+  BALLAST_MPI(MPI_Iallreduce(MPI_IN_PLACE, all.data(), static_cast<int>(all.size()), MPI_INT64_T,
+                             MPI_SUM, parts_.weight_comm, &reduce_request_));
   return reducing_ = true;
 }
 
@@ -161,7 +166,8 @@ void balancer::advance_reduce() {
   epoch_.reduce_seconds = seconds_since(epoch_start_);
   events_.add(step_, protocol_event::reduced);
   planner_job& job = parts_.planning.job();
-  job.passes = std::clamp<std::int64_t>(epoch_.step_triggered, 1, parts_.config.window_steps());
+  report_.read(job.loads, job.measured);
+  job.passes = std::min(epoch_.step_triggered + 1, parts_.config.window_steps());
   job.reschedule = false;
   job.distrusted.clear();
   job.current = parts_.live.current();
@@ -217,17 +223,17 @@ void balancer::check_deadline() {
 void balancer::on_trigger() {
   steps_to_trigger_ = parts_.config.config.interval;
   if (counters_.balancing == 0) return;
-  if (paused_)
-    return parts_.weights.turn_window();  // the first window after the pause is as long as any
+  if (paused_) return turn_windows();  // the first window after the pause is as long as any
   if (phase_ != BALLAST_PHASE_IDLE) {
     ++counters_.triggers_missed;
     events_.add(step_, protocol_event::trigger_missed);
     warn_if_slow();
-    parts_.weights.turn_window();
+    turn_windows();
     return;
   }
   parts_.weights.cut_window();
-  parts_.weights.turn_window();
+  times_.sum(times_cut_);
+  turn_windows();
   epoch_ = {};
   epoch_.struct_size = sizeof(epoch_);
   epoch_.epoch = counters_.epochs++;
@@ -240,6 +246,18 @@ void balancer::on_trigger() {
   enter(BALLAST_PHASE_REDUCE);
   reducing_ = false;
   advance_reduce();
+}
+
+void balancer::turn_windows() {
+  parts_.weights.turn_window();
+  times_.turn();
+}
+
+void balancer::record_time(std::int64_t ns) {
+  if (!listening_) return;
+  times_.current()[0] += ns;
+  times_.current()[1] += step_timed_ != step_;
+  step_timed_ = step_;
 }
 
 // The deadline is what ends an epoch; this only says, once, that the interval may be too short.

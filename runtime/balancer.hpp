@@ -32,11 +32,13 @@
 #include "runtime/backend.hpp"
 #include "runtime/event_ring.hpp"
 #include "runtime/live_placement.hpp"
+#include "runtime/load_window.hpp"
 #include "runtime/log.hpp"
 #include "runtime/mpi_handles.hpp"
 #include "runtime/planner.hpp"
 #include "runtime/settings.hpp"
 #include "runtime/votes.hpp"
+#include "runtime/window_report.hpp"
 
 namespace ballast {
 
@@ -69,6 +71,9 @@ class balancer {
   /// Whether the loads of the current pass belong to the window.
   bool listening() const { return listening_; }
 
+  /// See ballast_record_time.
+  void record_time(std::int64_t ns);
+
   void pause(bool drop);
   bool idle() const { return phase_ == BALLAST_PHASE_IDLE; }
   /// While idle: slots of these ranks stop serving. [ranks] nonzero, or empty: none.
@@ -92,6 +97,7 @@ class balancer {
   void take_vote();
   void advance();
   bool post_reduce();
+  void turn_windows();
   void advance_reduce();
   void advance_plan();
   void advance_drain();
@@ -139,6 +145,10 @@ class balancer {
   std::int64_t step_ = 0;
   std::int64_t steps_to_trigger_;
   bool listening_ = false;
+  load_window times_;  // of this rank's passes: nanoseconds, passes that were timed
+  std::int64_t step_timed_ = -1;
+  std::array<std::int64_t, 2> times_cut_ = {};
+  window_report report_;
   bool paused_ = false;
   bool drop_requested_ = false;
   bool stall_rehearsed_ = false;

@@ -64,6 +64,12 @@ void balancer::on_planned(const vote& all) {
     epoch_.seconds_saved_per_step = static_cast<double>(job.payback.saved_ns) * 1e-9;
     epoch_.transfer_seconds = static_cast<double>(job.payback.transfer_ns_total) * 1e-9;
     epoch_.payback_steps = job.payback.steps;
+    for (std::size_t link = 0; link < job.payback.transfer_ns.size(); ++link)
+      epoch_.transfer_seconds_by_link[link] =
+          static_cast<double>(job.payback.transfer_ns[link]) * 1e-9;
+    epoch_.token_seconds = static_cast<double>(job.terms.token_ps) * 1e-12;
+    epoch_.token_measured = parts_.config.config.token_ns == 0 && job.terms.token_ps > 0;
+    epoch_.payback_refused = job.payback.refused;
     parts_.planning.remember();
     if (!job.not_worth.empty()) return close(BALLAST_OUTCOME_UNCHANGED, job.not_worth);
     epoch_.layers_changed = static_cast<std::int32_t>(job.made.changed.size());

@@ -264,10 +264,10 @@ typedef struct ballast_config {
   int32_t decay_shift;    /* 1; BALLAST_PREDICTION_DECAY: a window counts 1 - 2^-shift of the one
                              after it; 1..16 */
   int32_t reserved_prediction; /* 0 */
-  int64_t token_ns; /* 0: not known; nanoseconds that one more token on the fullest rank of a layer
-                       costs a step */
-  int64_t horizon;  /* 0: no rule; steps after which moves must have paid off, by token_ns and the
-                       topology's costs. An epoch that does not pay only shares anew */
+  int64_t token_ns; /* nanoseconds that one more token on the fullest rank of a layer costs a step; 0:
+                       measured where ballast_record_time is called, else not known */
+  int64_t horizon;  /* 0: no rule; steps after which moves must have paid off, where the time of a
+                       token is known. An epoch that does not pay only shares anew */
   int64_t max_moves_total; /* -1: no limit; of all layers per epoch, spent where they buy most */
   int64_t max_bytes_per_link[BALLAST_LINK_CLASSES]; /* -1: no limit; received per epoch by all ranks
                               over links of a class, from the nearest rank that has the expert */
@@ -444,6 +444,19 @@ BALLAST_API ballast_status ballast_record(ballast_context* context, int32_t laye
 BALLAST_API ballast_status ballast_record_counts(ballast_context* context, int32_t layer,
                                                  const int64_t* counts);
 
+/* Local, does not block. How long this rank's experts took, all layers together, in one pass; 0 to
+ * 10^12 nanoseconds, added up if told in parts. As the engine knows it: by two events on a GPU, read
+ * when they have passed, be it a few steps later. Any passes and any ranks may be left out; best told
+ * are those of the ranks that others wait for. Does nothing in steps outside the window.
+ *
+ * From it, where config.token_ns is 0, an epoch knows what a token costs, and so when moves pay off
+ * (ballast_epoch::payback_steps, config.horizon): the mean time of the rank that took longest over
+ * the tokens that it had. The means travel with the loads, so all ranks conclude the same; but what
+ * is measured is not the same in every run, and with a horizon plans need not be either. Links then
+ * cost what weights have taken to arrive so far (host backend), others what the topology says.
+ * INVALID_ARGUMENT, STATE (before ballast_start). */
+BALLAST_API ballast_status ballast_record_time(ballast_context* context, int64_t ns);
+
 enum {
   BALLAST_ROUTE_SHARES = 0,
   BALLAST_ROUTE_LOCAL = 1,
@@ -574,10 +587,15 @@ typedef struct ballast_epoch {
   double stall_seconds_max; /* the longest ballast_step of this rank while it was in flight */
   uint64_t digest;          /* of the plan; 0 if none was made */
   char reason[160];         /* one line, why it ended as it did */
-  double seconds_saved_per_step; /* by the plan, from token_ns; with the next two: of the moves
+  double seconds_saved_per_step; /* by the plan, from token_seconds; with the next two: of the moves
                                     that were planned, also if they did not pay */
-  double transfer_seconds;       /* the longest that a rank would receive, by the topology's costs */
+  double transfer_seconds;       /* the longest that a rank would receive, by the topology's costs or
+                                    as measured (ballast_record_time) */
   int64_t payback_steps;         /* until the moves have paid off; 0: none; -1: never, or not known */
+  double transfer_seconds_by_link[BALLAST_LINK_CLASSES]; /* and over links of one class */
+  double token_seconds;    /* that one more token on the fullest rank costs a step; 0: not known */
+  int32_t token_measured;  /* nonzero: by ballast_record_time, zero: as stated in token_ns */
+  int32_t payback_refused; /* nonzero: those moves do not pay within the horizon and are not made */
 } ballast_epoch;
 
 /* Local. The report of a past epoch, newest = index 0; the last 64 are kept. `epoch->struct_size`

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "policies/measured.hpp"
 #include "policies/schedule.hpp"
 #include "runtime/expert_memory.hpp"
 #include "runtime/transfer.hpp"
@@ -64,6 +65,8 @@ class exchange {
   virtual int first_bad_move() const = 0;
   /// Since construction.
   virtual std::int64_t bytes_received() const = 0;
+  /// The same by link class, and the time it took; nothing where this is not measured.
+  virtual link_times times_received() const { return {}; }
   /// Where a move's weights land on its target rank.
   virtual weight_location landing(const scheduled_move& move, int batch) const = 0;
 

@@ -47,9 +47,12 @@ void host_exchange::drain() {
 }
 
 void host_exchange::progress() {
+  if (active_count_ == 0) return;
   std::int64_t left = bytes_per_call;
+  auto since = std::chrono::steady_clock::now();
   while (active_count_ > 0) {
     left -= transport_.progress(left, send_budget_);
+    since = charge(since);
     if (!transport_.finished()) return;
     check_round();
     if (active_[0].next < active_[0].end) {
@@ -62,11 +65,24 @@ void host_exchange::progress() {
   }
 }
 
+// Adds the time since then to that of this round's link, and returns now.
+std::chrono::steady_clock::time_point host_exchange::charge(
+    std::chrono::steady_clock::time_point since) {
+  const auto now = std::chrono::steady_clock::now();
+  if (round_link_ >= 0) {
+    times_.ns[round_link_] +=
+        std::chrono::duration_cast<std::chrono::nanoseconds>(now - since).count();
+  }
+  return now;
+}
+
 // Hands the operations of the first active batch's next round to the transport.
 void host_exchange::begin_round() {
   active_batch& a = active_[0];
   const auto& operations = operations_->operations;
   const std::int32_t round = operations[a.next].round;
+  std::int64_t received = 0;
+  round_link_ = -1;
   for (; a.next < a.end && operations[a.next].round == round; ++a.next) {
     const rank_operation& operation = operations[a.next];
     const scheduled_move& move = schedule_->moves[operation.move];
@@ -79,10 +95,13 @@ void host_exchange::begin_round() {
     if (t.kind != operation_kind::send) {
       t.target = landing(move, a.batch);
       t.hashed = to_be_hashed(operation.move);
-      bytes_received_ += memory_.expert_bytes(move.layer);
+      received += memory_.expert_bytes(move.layer);
+      round_link_ = std::max(round_link_, static_cast<int>(move.link));
     }
     round_.push_back(t);
   }
+  bytes_received_ += received;
+  if (round_link_ >= 0) times_.bytes[round_link_] += received;
   transport_.begin(round_);
 }
 

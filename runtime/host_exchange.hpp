@@ -6,6 +6,7 @@
 //                 next round | batch k arrived | round 0 of batch k+1
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <vector>
 
@@ -41,6 +42,8 @@ class host_exchange final : public exchange {
   int batches_arrived() const override { return arrived_; }
   int first_bad_move() const override { return bad_move_; }
   std::int64_t bytes_received() const override { return bytes_received_; }
+  /// Time inside progress(), which is what the weights cost the model.
+  link_times times_received() const override { return times_; }
   weight_location landing(const scheduled_move& move, int batch) const override;
   void corrupt_next_arrival() override { transport_.corrupt_next_arrival(); }
   void corrupt_source(const scheduled_move& move) override {
@@ -56,6 +59,7 @@ class host_exchange final : public exchange {
 
   void begin_round();
   void check_round();
+  std::chrono::steady_clock::time_point charge(std::chrono::steady_clock::time_point since);
   bool to_be_hashed(std::int32_t move) const;
   weight_location source_of(const scheduled_move& move) const;
 
@@ -72,6 +76,8 @@ class host_exchange final : public exchange {
   int arrived_ = 0;
   int bad_move_ = -1;
   std::int64_t bytes_received_ = 0;
+  link_times times_;
+  int round_link_ = -1;  // the farthest that this round receives over; -1: it receives nothing
   bool draining_ = false;
 };
 

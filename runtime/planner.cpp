@@ -4,6 +4,7 @@
 #include <chrono>
 #include <exception>
 
+#include "policies/activations.hpp"
 #include "policies/balance.hpp"
 #include "policies/digest.hpp"
 #include "topology/hwloc_node.hpp"
@@ -161,13 +162,14 @@ void planner::make_plan_of_job() {
                         job_.current.layers(), request.limits);
   }
   request.equal_shares = settings_.equal_shares;
-  payback_terms terms = settings_.payback;
+  job_.terms = settings_.payback;
+  if (job_.terms.token_ps == 0) price_as_measured(job_.terms);
   if (settings_.prediction.mode == prediction_mode::sum) {
     const auto count = static_cast<std::int64_t>(windows.size() / job_.loads.size());
-    terms.window_steps *= count;
     request.passes *= count;
   }
-  job_.made = make_paying_plan(request, terms, job_.payback);
+  job_.terms.window_steps = request.passes;
+  job_.made = make_paying_plan(request, job_.terms, job_.payback);
   job_.not_worth = why_not_worth(job_.made, job_.made.living_ranks, settings_.worth);
   // A rank that is to be left is left whatever it gains.
   if (settings_.marks.occupied(job_.current) && !job_.made.changed.empty()) job_.not_worth.clear();
@@ -176,6 +178,23 @@ void planner::make_plan_of_job() {
                          ? balance_of(job_.loads, job_.current, job_.made.living_ranks,
                                       settings_.marks.scale(job_.current.layout().ranks()))
                          : job_.made.balance_before();
+}
+
+// What is stated stays as it is, so that runs can be repeated; measured is all or, where no rank
+// tells the time of its passes, nothing.
+void planner::price_as_measured(payback_terms& terms) const {
+  const measured_times& measured = job_.measured;
+  if (std::ranges::all_of(measured.pass_ns, [](std::int64_t ns) { return ns == 0; })) return;
+  timed_window window{job_.loads, job_.passes, settings_.objective == plan_objective::activations};
+  std::vector<std::int64_t> activations;
+  if (window.whole) {
+    for (const std::int64_t load : job_.loads)
+      activations.push_back(expected_activations(load, job_.passes));
+    window.work = activations;
+  }
+  terms.token_ps = measured_token_ps(
+      window, job_.current, settings_.marks.scale(job_.current.layout().ranks()), measured.pass_ns);
+  if (terms.token_ps > 0) terms.link_ns_per_mib = measured_link_costs(measured.links);
 }
 
 void planner::work() {

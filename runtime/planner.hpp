@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "policies/measured.hpp"
 #include "policies/payback.hpp"
 #include "policies/plan.hpp"
 #include "policies/prediction.hpp"
@@ -51,7 +52,7 @@ struct planner_settings {
   prediction_settings prediction;
   std::int32_t memory_windows = 1;  ///< past windows kept, the newest included
   std::size_t cells = 0;            ///< layers * experts
-  payback_terms payback;            ///< window_steps: of one window
+  payback_terms payback;            ///< as stated; what is not known of it is measured
   std::vector<std::int64_t> past;   ///< [any, cells] windows before the first job, oldest first
 };
 
@@ -59,11 +60,13 @@ struct planner_job {
   // In.
   bool reschedule = false;          ///< only a new schedule from `current` to the plan made before
   std::vector<std::int64_t> loads;  ///< [layers, experts] of the newest window
-  std::int64_t passes = 0;          ///< steps that the loads cover
+  std::int64_t passes = 1;          ///< steps that the loads cover
+  measured_times measured;          ///< in these steps
   placement current;
   std::vector<slot_ref> distrusted;
   // Out.
   plan made;                 ///< for the window that is expected next
+  payback_terms terms;       ///< that it was judged by
   ballast::payback payback;  ///< of the moves
   double balance_met = 1.0;  ///< of the newest window under `current`
   schedule steps;
@@ -100,6 +103,7 @@ class planner {
   void serve(std::vector<std::int32_t> cpus, int avoid_cpu);
   void work();
   void make_plan_of_job();
+  void price_as_measured(payback_terms& terms) const;
   void remember(std::span<const std::int64_t> loads);
   std::vector<std::int64_t> series() const;
 

@@ -50,6 +50,12 @@ void runtime::record_counts(int layer, const std::int64_t* counts) {
   backend_->record_counts(layer, counts, balancer_->listening());
 }
 
+void runtime::record_time(std::int64_t ns) {
+  require_started();
+  require_in_range("ns", ns, 0, 1'000'000'000'000);
+  balancer_->record_time(ns);
+}
+
 void runtime::route(int layer, const ballast_ids& ids, int mode, void* slots) const {
   require_started();
   require_layer(layer);

@@ -29,6 +29,7 @@ class runtime {
 
   void record(int layer, const ballast_ids& ids);
   void record_counts(int layer, const std::int64_t* counts);
+  void record_time(std::int64_t ns);
   void route(int layer, const ballast_ids& ids, int mode, void* slots) const;
   void step(ballast_step_result* result);
   void pause(int how);

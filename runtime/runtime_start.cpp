@@ -44,6 +44,7 @@ std::int64_t digest_of(const cluster_map& map) {
   return static_cast<std::int64_t>(digest.value());
 }
 
+constexpr std::int64_t ps_per_ns = 1000;
 constexpr double default_deadline_seconds = 30;  // where none that can be used is given
 
 double deadline_of(const ballast_config& config) {
@@ -260,7 +261,7 @@ void runtime::start_planner() {
   p.prediction = {static_cast<prediction_mode>(c.prediction), 0, c.decay_shift};
   p.memory_windows = c.memory_windows;
   p.cells = settings_.cells();
-  p.payback = {c.token_ns, c.window, c.horizon};
+  p.payback = {c.token_ns * ps_per_ns, 1, c.horizon, {}};
   p.past = std::move(settings_.past_windows);
 
   const rank_place& place = topology_.map.ranks[rank_];

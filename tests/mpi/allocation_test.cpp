@@ -63,7 +63,8 @@ struct counted_model : bare_model {
     result = {};
     result.struct_size = sizeof(result);
     inside_step = true;
-    const ballast_status status = ballast_step(context, &result);
+    ballast_status status = ballast_record_time(context, 1000);
+    if (status == BALLAST_OK) status = ballast_step(context, &result);
     inside_step = false;
     return status;
   }

@@ -39,7 +39,7 @@ planner_settings settings_of(const ballast_config& c, int ranks, const cluster_m
   s.cells = static_cast<std::size_t>(c.layers) * c.experts;
   if (c.past_windows != nullptr)
     s.past.assign(c.past_windows, c.past_windows + c.past_window_count * s.cells);
-  s.payback = {c.token_ns, c.window == 0 ? c.interval : c.window, c.horizon};
+  s.payback = {c.token_ns * 1000, 1, c.horizon, {}};
   return s;
 }
 
@@ -67,6 +67,7 @@ void oracle::plan(const placement& current) {
   for (std::size_t p = passes_.size() - used; p < passes_.size(); ++p) {
     for (std::size_t i = 0; i < job.loads.size(); ++i) job.loads[i] += passes_[p][i];
   }
+  job.passes = static_cast<std::int64_t>(used);
   window_tokens_ = 0;
   for (const std::int64_t load : job.loads) window_tokens_ += load;
   planner_.submit();

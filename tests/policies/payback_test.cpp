@@ -27,7 +27,7 @@ scenario two_hot_experts() {
 TEST(payback, seconds_saved_and_spent_are_counted_by_hand) {
   scenario s = two_hot_experts();
   payback result;
-  const plan made = make_paying_plan(s.get(), {7, 10, 0}, result);
+  const plan made = make_paying_plan(s.get(), {7000, 10, 0, {}}, result);
   ASSERT_EQ(made.moves(), 2);  // a swap inside the island
   EXPECT_EQ(result.saved_ns, 400 * 7 / 10);
   EXPECT_EQ(result.saved_ns_by_moves, 400 * 7 / 10);
@@ -40,9 +40,9 @@ TEST(payback, seconds_saved_and_spent_are_counted_by_hand) {
 TEST(payback, moves_are_made_within_the_horizon_and_not_beyond) {
   scenario s = two_hot_experts();
   payback result;
-  EXPECT_EQ(make_paying_plan(s.get(), {7, 10, 11}, result).moves(), 2);
+  EXPECT_EQ(make_paying_plan(s.get(), {7000, 10, 11, {}}, result).moves(), 2);
   EXPECT_FALSE(result.refused);
-  EXPECT_EQ(make_paying_plan(s.get(), {7, 10, 10}, result).moves(), 0);
+  EXPECT_EQ(make_paying_plan(s.get(), {7000, 10, 10, {}}, result).moves(), 0);
   EXPECT_TRUE(result.refused);
   EXPECT_EQ(result.steps, 11);
 }
@@ -55,7 +55,7 @@ TEST(payback, an_epoch_that_does_not_pay_still_shares_anew) {
     s.loads = testing::log_normal_loads(seed + 100, 3, 24);
     s.request.expert_bytes = 1000 * mib;
     payback result;
-    const plan made = make_paying_plan(s.get(), {1, 1000000, 1}, result);
+    const plan made = make_paying_plan(s.get(), {1000, 1000000, 1, {}}, result);
     EXPECT_TRUE(result.refused) << seed;
     EXPECT_EQ(made.moves(), 0) << seed;
     EXPECT_FALSE(made.changed.empty()) << seed;
@@ -70,7 +70,7 @@ TEST(payback, what_masked_ranks_force_is_moved_whatever_it_costs) {
   s.request.expert_bytes = 1000 * mib;
   s.request.masked_ranks = {0, 0, 1, 0};
   payback result;
-  const plan made = make_paying_plan(s.get(), {1, 1000000, 1}, result);
+  const plan made = make_paying_plan(s.get(), {1000, 1000000, 1, {}}, result);
   EXPECT_EQ(why_illegal(made.target, false), "");
   for (int slot = 6; slot < 9; ++slot) EXPECT_EQ(made.target.experts_of(0)[slot], no_expert);
 }
@@ -78,7 +78,7 @@ TEST(payback, what_masked_ranks_force_is_moved_whatever_it_costs) {
 TEST(payback, without_a_price_of_time_nothing_is_judged) {
   scenario s = two_hot_experts();
   payback result;
-  EXPECT_EQ(make_paying_plan(s.get(), {0, 10, 1}, result).moves(), 2);
+  EXPECT_EQ(make_paying_plan(s.get(), {0, 10, 1, {}}, result).moves(), 2);
   EXPECT_FALSE(result.refused);
   EXPECT_EQ(result.saved_ns, 0);
   EXPECT_EQ(result.transfer_ns_total, 3000);
@@ -90,7 +90,7 @@ TEST(payback, the_largest_numbers_do_not_overflow) {
   s.loads = {std::int64_t{1} << 61, std::int64_t{1} << 61, 0, 0, 0, 0, 0, 0};
   s.request.expert_bytes = std::int64_t{1} << 46;
   payback result;
-  make_paying_plan(s.get(), {1000000000, 1, 1}, result);
+  make_paying_plan(s.get(), {std::int64_t{1000000000} * 1000, 1, 1, {}}, result);
   EXPECT_GT(result.saved_ns, 0);
   EXPECT_GT(result.transfer_ns_total, 0);
   EXPECT_EQ(result.steps, 1);

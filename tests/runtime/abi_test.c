@@ -109,7 +109,7 @@ AT(ballast_layer_tables, replica_slot, 24);
 AT(ballast_layer_tables, replica_share_end, 32);
 AT(ballast_layer_tables, version, 40);
 
-SIZE(ballast_epoch, 352);
+SIZE(ballast_epoch, 400);
 AT(ballast_epoch, struct_size, 0);
 AT(ballast_epoch, epoch, 8);
 AT(ballast_epoch, step_triggered, 16);
@@ -134,6 +134,10 @@ AT(ballast_epoch, reason, 168);
 AT(ballast_epoch, seconds_saved_per_step, 328);
 AT(ballast_epoch, transfer_seconds, 336);
 AT(ballast_epoch, payback_steps, 344);
+AT(ballast_epoch, transfer_seconds_by_link, 352);
+AT(ballast_epoch, token_seconds, 384);
+AT(ballast_epoch, token_measured, 392);
+AT(ballast_epoch, payback_refused, 396);
 
 SIZE(ballast_counters, 112);
 AT(ballast_counters, struct_size, 0);

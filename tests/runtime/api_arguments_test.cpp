@@ -59,6 +59,7 @@ TEST(api_arguments, null_is_refused_by_name) {
   EXPECT_EQ(outcome(ballast_record_counts(nullptr, 0, nullptr)), context);
   EXPECT_EQ(outcome(ballast_record_counts(e.context, 0, nullptr)),
             "invalid argument: counts is NULL");
+  EXPECT_EQ(outcome(ballast_record_time(nullptr, 0)), context);
   EXPECT_EQ(outcome(ballast_route(nullptr, 0, &ids, 0, nullptr)), context);
   EXPECT_EQ(outcome(ballast_route(e.context, 0, nullptr, 0, nullptr)),
             "invalid argument: ids is NULL");
@@ -139,6 +140,7 @@ TEST(api_arguments, calls_before_start_and_after_it_are_a_wrong_state) {
   untouched<ballast_counters> counters(sizeof(ballast_counters));
   EXPECT_EQ(outcome(ballast_record(e.context, 0, &ids)), not_started);
   EXPECT_EQ(outcome(ballast_record_counts(e.context, 0, counts)), not_started);
+  EXPECT_EQ(outcome(ballast_record_time(e.context, 1)), not_started);
   EXPECT_EQ(outcome(ballast_route(e.context, 0, &ids, 0, nullptr)), not_started);
   EXPECT_EQ(outcome(ballast_step(e.context, &result.value)), not_started);
   EXPECT_EQ(outcome(ballast_pause(e.context, BALLAST_DROP)), not_started);
@@ -197,6 +199,10 @@ TEST(api_arguments, layers_experts_modes_and_indices_out_of_range_are_named) {
   for (const int mode : {-1, 5}) {
     EXPECT_EQ(outcome(ballast_route(e.context, 0, &ids, mode, nullptr)),
               "invalid argument: mode is " + std::to_string(mode) + ", expected 0 to 4");
+  }
+  for (const std::int64_t ns : {std::int64_t{-1}, std::int64_t{1000000000001}}) {
+    EXPECT_EQ(outcome(ballast_record_time(e.context, ns)),
+              "invalid argument: ns is " + std::to_string(ns) + ", expected 0 to 1000000000000");
   }
   for (const int how : {-1, 2}) {
     EXPECT_EQ(outcome(ballast_pause(e.context, how)),
