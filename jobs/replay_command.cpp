@@ -89,8 +89,8 @@ void add_planning(CLI::App& command, replay_options& o) {
                   "Past windows, with the newest, that an epoch predicts from")
       ->check(CLI::Range(1, 256))
       ->capture_default_str();
-  CLI::Option* token_ns = add_token_ns_option(command, o.token_ns);
-  add_horizon_option(command, o.horizon)->needs(token_ns);
+  add_token_ns_option(command, o.token_ns);
+  add_horizon_option(command, o.horizon);
   command.add_option("--balance-min", o.balance_min, "Plan only below this balance")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
@@ -169,7 +169,8 @@ void add_exchange(CLI::App& command, replay_options& o) {
 
 void add_output(CLI::App& command, replay_options& o) {
   command.add_flag("--ffn", o.ffn,
-                   "Run real expert FFNs and compare their outputs with the initial placement's");
+                   "Run real expert FFNs and compare their outputs with the initial placement's; "
+                   "their time says what a token costs where --token-ns does not");
   command.add_option("--ffn-tokens", o.ffn_tokens, "Tokens per rank, layer and step")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -209,7 +210,12 @@ void add_replay_command(CLI::App& program, command_body& run) {
   replay_command->callback([&run, options] {
     run = [options] {
       catch_stop_signals();
-      return run_mpi_job([&](const mpi_session& mpi) { return replay(mpi, *options); });
+      return run_mpi_job([&](const mpi_session& mpi) {
+        if (options->horizon > 0 && options->token_ns == 0 && !options->ffn)
+          throw job_error(exit_code::usage,
+                          "--horizon needs --token-ns N, or --ffn to measure what a token costs");
+        return replay(mpi, *options);
+      });
     };
   });
 }

@@ -46,6 +46,10 @@ class replay_backend {
   virtual void compare_outputs(int layer, std::int64_t step,
                                std::span<const std::int32_t> initial_slots) = 0;
 
+  /// Local. Seconds that the live experts of this rank took in compare_outputs() since the last
+  /// call, in proportion for all ids that were played; 0 if there was none.
+  virtual double take_expert_seconds() = 0;
+
   /// Local, blocking. Adds to [layers][ranks] the ids that play() sent to each rank since the last
   /// call.
   virtual void take_routed(std::span<std::int64_t> routed) = 0;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <numeric>
 #include <stdexcept>
 
@@ -107,7 +108,9 @@ void expert_ffn::run(const replay_weights& weights, int layer, std::int64_t step
   const std::vector<int> from_float = times(from_offset, hidden);
   all_ranks_.exchange(sent_.data(), {to_floats, to_float}, received_.data(),
                       {from_floats, from_float}, MPI_FLOAT);
+  const auto start = std::chrono::steady_clock::now();
   multiply(weights, layer);
+  seconds_ = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   returned_.resize(sending * hidden);
   all_ranks_.exchange(results_.data(), {from_floats, from_float}, returned_.data(),
                       {to_floats, to_float}, MPI_FLOAT);

@@ -44,6 +44,8 @@ class expert_ffn {
   /// from step, layer, rank and token. `weights` holds this rank's rows.
   void run(const replay_weights& weights, int layer, std::int64_t step,
            std::span<const std::int32_t> slots, int columns, std::vector<float>& outputs);
+  /// What this rank's experts took in the last run.
+  double seconds() const { return seconds_; }
 
  private:
   void multiply(const replay_weights& weights, int layer);
@@ -53,6 +55,7 @@ class expert_ffn {
   int rows_per_rank_;
   int rank_ = 0;
   int ranks_ = 1;
+  double seconds_ = 0;
   // Dispatched tokens on the sending and on the receiving side, and their experts' rows there.
   std::vector<float> sent_, received_, results_, returned_;
   std::vector<std::int32_t> sent_rows_, received_rows_;

@@ -54,10 +54,13 @@ class host_replay : public replay_backend {
                        std::span<const std::int32_t> initial_slots) override {
     const int columns = shape_.top_k;
     ffn_->run(*rows_, layer, step, {slots_.data(), initial_slots.size()}, columns, live_);
+    expert_seconds_ += ffn_->seconds() * ids_over(initial_slots.size());
     ffn_->run(*initial_rows_, layer, step, initial_slots, columns, initial_);
     for (std::size_t i = 0; i < live_.size(); ++i) outputs_.different += !(live_[i] == initial_[i]);
     outputs_.compared += static_cast<std::int64_t>(live_.size());
   }
+
+  double take_expert_seconds() override { return std::exchange(expert_seconds_, 0.0); }
 
   void take_routed(std::span<std::int64_t> routed) override {
     for (std::size_t i = 0; i < routed_.size(); ++i) routed[i] += std::exchange(routed_[i], 0);
@@ -66,6 +69,10 @@ class host_replay : public replay_backend {
   output_comparison outputs() override { return outputs_; }
 
  private:
+  double ids_over(std::size_t used) const {
+    return used == 0 ? 0.0 : static_cast<double>(slots_.size()) / static_cast<double>(used);
+  }
+
   const mpi_session& mpi_;
   collectives all_ranks_;
   const replay_shape& shape_;
@@ -78,6 +85,7 @@ class host_replay : public replay_backend {
   std::vector<std::int64_t> routed_;  // [layers][ranks]
   std::vector<float> live_, initial_;
   output_comparison outputs_;
+  double expert_seconds_ = 0;
 };
 
 }  // namespace

@@ -8,7 +8,6 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
-#include <filesystem>
 #include <optional>
 
 #include "jobs/collectives.hpp"
@@ -31,28 +30,14 @@ double seconds_since(steady_clock::time_point start) {
 
 constexpr std::int64_t ids_max = std::int64_t{1} << 28;  // of one layer and step on one rank: 1 GiB
 
+constexpr double expert_seconds_max = 1000;  // that ballast_record_time takes
+
 // 0 go on, 1 finish the epoch and stop (USR1), 2 stop now (TERM). Set by the handler only.
 volatile std::sig_atomic_t stop_requested = 0;
 
 void on_signal(int signal) {
   const int request = signal == SIGTERM ? 2 : 1;
   if (request > stop_requested) stop_requested = request;
-}
-
-// The same on all ranks: each of them reads it.
-bool state_exists(const mpi_session& mpi, const std::string& path) {
-  if (path.empty()) return false;
-  std::error_code none;
-  int found[] = {std::filesystem::exists(path, none), 0};
-  found[1] = 1 - found[0];
-  collectives(mpi.comm()).all_reduce(found, 2, MPI_INT, MPI_MAX);
-  if (found[0] == 1 && found[1] == 1) {
-    throw job_error(exit_code::bad_input,
-                    fmt::format("{}: some ranks have it and others do not, --state is for a folder "
-                                "that all of them share",
-                                path));
-  }
-  return found[0] == 1;
 }
 
 class player {
@@ -65,6 +50,8 @@ class player {
   void announce() const;
   void play_layer(int layer, std::int64_t step);
   void compare_outputs(int layer, std::int64_t step);
+  bool prices_known() const { return options_.token_ns > 0 || options_.ffn; }
+  void print_row(const epoch_row& row) const;
   int agree_to_stop(std::int64_t step);
   void after_step(std::int64_t step, const ballast_step_result& result);
   void close_window();
@@ -159,7 +146,7 @@ void player::announce() const {
     fmt::print("# resumed from {}, with the loads of {} windows\n\n", options_.state,
                counters.past_windows);
   }
-  print_epoch_head();
+  print_epoch_head(prices_known());
 }
 
 player::~player() {
@@ -173,6 +160,10 @@ exit_code player::run() {
   for (; step < shape_.steps; ++step) {
     source_->counts(step, counts_);
     for (int layer = 0; layer < shape_.layers; ++layer) play_layer(layer, step);
+    if (options_.ffn) {
+      const double seconds = std::min(backend_->take_expert_seconds(), expert_seconds_max);
+      check(ballast_record_time(context_.get(), static_cast<std::int64_t>(seconds * 1e9)));
+    }
     ballast_step_result result;
     result.struct_size = sizeof(result);
     const auto start = steady_clock::now();
@@ -254,7 +245,11 @@ void player::close_window() {
   if (!row_open_) return;
   rows_.back().balance_next = mean / most;
   row_open_ = false;
-  if (!options_.quiet) print_epoch(rows_.back());
+  print_row(rows_.back());
+}
+
+void player::print_row(const epoch_row& row) const {
+  if (!options_.quiet) print_epoch(row, prices_known());
 }
 
 void player::close_epoch() {
@@ -268,7 +263,7 @@ void player::close_epoch() {
   row.epoch.exchange_seconds = worst[1];
   row.epoch.stall_seconds_max = worst[2];
   row.epoch.reduce_seconds = worst[3];
-  if (row_open_ && mpi_.rank() == 0 && !options_.quiet) print_epoch(rows_.back());
+  if (row_open_ && mpi_.rank() == 0) print_row(rows_.back());
   backend_->take_routed(routed_);
   std::ranges::fill(routed_, 0);  // the next window begins with the placement that this epoch left
   // What has been committed survives whatever ends this job.
@@ -349,7 +344,7 @@ exit_code player::finish(std::int64_t steps, int stop) {
   verify_slots();
   summarise(steps);
   if (mpi_.rank() == 0 && !options_.quiet) {
-    if (row_open_) print_epoch(rows_.back());
+    if (row_open_) print_row(rows_.back());
     print_summary(summary_);
   }
   all_ranks_.together([&] {

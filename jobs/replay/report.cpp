@@ -16,6 +16,14 @@ std::string balance_text(const std::optional<double>& balance) {
   return balance ? fmt::format("{:.4f}", *balance) : "-";
 }
 
+// Steps until the moves have paid off; in brackets those of moves that were not made for it.
+std::string payback_text(const ballast_epoch& e) {
+  if (e.payback_steps == 0) return "-";
+  if (e.token_seconds == 0) return "?";
+  const std::string steps = e.payback_steps < 0 ? "never" : std::to_string(e.payback_steps);
+  return e.payback_refused != 0 ? "(" + steps + ")" : steps;
+}
+
 nlohmann::ordered_json or_null(const std::optional<double>& value) {
   return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
 }
@@ -29,15 +37,17 @@ nlohmann::ordered_json bytes_json(const std::int64_t (&bytes)[BALLAST_LINK_CLASS
 
 }  // namespace
 
-void print_epoch_head() {
-  fmt::print("{:>5} {:>7} {:<9} {:>6} {:>6} {:>27} {:>24} {:>8} {:>8} {:>7} {:>9}\n", "epoch",
+void print_epoch_head(bool payback) {
+  fmt::print("{:>5} {:>7} {:<9} {:>6} {:>6} {:>27} {:>24} {:>8} {:>8} {:>7} {:>9}{}\n", "epoch",
              "step", "outcome", "layers", "moves", "MiB local/island/node/remote",
-             "balance before/plan/next", "plan", "exchange", "commit", "stall max");
-  fmt::print("{:>5} {:>7} {:<9} {:>6} {:>6} {:>28} {:>24} {:>8} {:>8} {:>7} {:>9}\n", "", "", "",
-             "", "", "", "", "ms", "ms", "steps", "us");
+             "balance before/plan/next", "plan", "exchange", "commit", "stall max",
+             payback ? fmt::format(" {:>9}", "paid off") : "");
+  fmt::print("{:>5} {:>7} {:<9} {:>6} {:>6} {:>28} {:>24} {:>8} {:>8} {:>7} {:>9}{}\n", "", "", "",
+             "", "", "", "", "ms", "ms", "steps", "us",
+             payback ? fmt::format(" {:>9}", "steps") : "");
 }
 
-void print_epoch(const epoch_row& row) {
+void print_epoch(const epoch_row& row, bool payback) {
   const ballast_epoch& e = row.epoch;
   const std::string mibs = fmt::format("{:.1f}/{:.1f}/{:.1f}/{:.1f}", mib(e.bytes[0]),
                                        mib(e.bytes[1]), mib(e.bytes[2]), mib(e.bytes[3]));
@@ -45,10 +55,10 @@ void print_epoch(const epoch_row& row) {
                                           balance_text(row.balance_next));
   const std::string commit =
       e.step_committed < 0 ? "-" : std::to_string(e.step_committed - e.step_triggered);
-  fmt::print("{:>5} {:>7} {:<9} {:>6} {:>6} {:>28} {:>24} {:>8.2f} {:>8.1f} {:>7} {:>9.0f}\n",
+  fmt::print("{:>5} {:>7} {:<9} {:>6} {:>6} {:>28} {:>24} {:>8.2f} {:>8.1f} {:>7} {:>9.0f}{}\n",
              e.epoch, e.step_triggered, outcome_names[e.outcome], e.layers_changed, e.moves, mibs,
              balance, e.plan_seconds * 1e3, e.exchange_seconds * 1e3, commit,
-             e.stall_seconds_max * 1e6);
+             e.stall_seconds_max * 1e6, payback ? fmt::format(" {:>9}", payback_text(e)) : "");
   if (e.outcome == BALLAST_OUTCOME_DROPPED) fmt::print("      dropped: {}\n", e.reason);
   if (e.retries > 0) fmt::print("      scheduled anew {} times after wrong bytes\n", e.retries);
   std::fflush(stdout);
@@ -97,7 +107,15 @@ nlohmann::ordered_json to_json(const std::vector<epoch_row>& rows) {
          {"payback",
           {{"seconds_saved_per_step", e.seconds_saved_per_step},
            {"transfer_seconds", e.transfer_seconds},
-           {"steps", e.payback_steps}}},
+           {"transfer_seconds_by_link",
+            {{"local", e.transfer_seconds_by_link[BALLAST_LINK_LOCAL]},
+             {"island", e.transfer_seconds_by_link[BALLAST_LINK_ISLAND]},
+             {"node", e.transfer_seconds_by_link[BALLAST_LINK_NODE]},
+             {"remote", e.transfer_seconds_by_link[BALLAST_LINK_REMOTE]}}},
+           {"steps", e.payback_steps},
+           {"refused", e.payback_refused != 0},
+           {"token_seconds", e.token_seconds},
+           {"token_measured", e.token_measured != 0}}},
          {"digest", fmt::format("{:016x}", e.digest)}});
   }
   return all;

@@ -32,8 +32,9 @@ struct replay_summary {
   std::int64_t outputs_compared = 0;
 };
 
-void print_epoch_head();
-void print_epoch(const epoch_row& row);
+/// `payback`: with a column for it, where the time of a token is stated or measured.
+void print_epoch_head(bool payback);
+void print_epoch(const epoch_row& row, bool payback);
 void print_summary(const replay_summary& summary);
 
 nlohmann::ordered_json to_json(const std::vector<epoch_row>& rows);

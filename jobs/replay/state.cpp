@@ -8,6 +8,7 @@
 #include <map>
 #include <stdexcept>
 
+#include "jobs/collectives.hpp"
 #include "jobs/exit_code.hpp"
 #include "jobs/loads/npy_file.hpp"
 #include "jobs/loads/trace.hpp"
@@ -68,6 +69,21 @@ std::vector<std::int64_t> past_windows(const ballast_context* context, const rep
 }
 
 }  // namespace
+
+bool state_exists(const mpi_session& mpi, const std::string& path) {
+  if (path.empty()) return false;
+  std::error_code none;
+  int found[] = {std::filesystem::exists(path, none), 0};
+  found[1] = 1 - found[0];
+  collectives(mpi.comm()).all_reduce(found, 2, MPI_INT, MPI_MAX);
+  if (found[0] == 1 && found[1] == 1) {
+    throw job_error(exit_code::bad_input,
+                    fmt::format("{}: some ranks have it and others do not, --state is for a folder "
+                                "that all of them share",
+                                path));
+  }
+  return found[0] == 1;
+}
 
 void require_fits(const placement_file& file, const std::string& path, const replay_shape& shape,
                   int ranks) {

@@ -7,11 +7,16 @@
 #include <string>
 #include <vector>
 
+#include "jobs/mpi_session.hpp"
 #include "jobs/placement_file.hpp"
 #include "jobs/replay/shape.hpp"
 #include "runtime/ballast.h"
 
 namespace ballast {
+
+/// Collective: whether a job resumes from `path`, the same on all ranks, as each of them reads it.
+/// Throws job_error(bad_input) if only some have it.
+bool state_exists(const mpi_session& mpi, const std::string& path);
 
 /// Throws std::invalid_argument naming the file and the field that does not fit the shape.
 void require_fits(const placement_file& file, const std::string& path, const replay_shape& shape,

@@ -267,10 +267,40 @@ TEST_F(cli_replay, moves_that_pay_off_after_the_horizon_are_not_made) {
       << "without prices nobody knows";
 }
 
+TEST_F(cli_replay, what_a_token_costs_is_stated_or_measured_by_real_experts) {
+  const arguments short_replay = with(small, {"--steps", "300"});
+  const json measured = replay(2, with(short_replay, {"--ffn", "--ffn-tokens", "16"}));
+  for (const json& epoch : measured["epochs"]) {
+    const json& payback = epoch["payback"];
+    EXPECT_EQ(payback["token_measured"], true);
+    EXPECT_GT(payback["token_seconds"], 0.0);
+    EXPECT_GE(payback["transfer_seconds"], payback["transfer_seconds_by_link"]["island"]);
+  }
+  const json stated =
+      replay(2, with(short_replay, {"--ffn", "--ffn-tokens", "16", "--token-ns", "7"}));
+  EXPECT_EQ(stated["epochs"][0]["payback"]["token_measured"], false);
+  EXPECT_DOUBLE_EQ(stated["epochs"][0]["payback"]["token_seconds"], 7e-9);
+  EXPECT_EQ(replay(2, short_replay)["epochs"][0]["payback"]["token_seconds"], 0.0);
+}
+
+TEST_F(cli_replay, the_table_says_when_moves_have_paid_off) {
+  arguments recorded = with(small, {"--mode", "record", "--steps", "130"});
+  *(std::ranges::find(recorded, "--expert-bytes") + 1) = "1000003";
+  EXPECT_EQ(run(3, recorded).out.find("paid off"), std::string::npos);
+  const std::string path = folder_.path("paid.json");
+  const ending paid = run(3, with(recorded, {"--token-ns", "1", "--json", path}));
+  ASSERT_NE(paid.out.find("paid off"), std::string::npos) << paid.text();
+  const json steps = read_json(path)["epochs"][0]["payback"]["steps"];
+  ASSERT_GT(steps, 1);
+  EXPECT_NE(paid.out.find(" " + steps.dump() + "\n"), std::string::npos) << paid.text();
+  const ending refused = run(3, with(recorded, {"--token-ns", "1", "--horizon", "1"}));
+  EXPECT_NE(refused.out.find(" (" + steps.dump() + ")\n"), std::string::npos) << refused.text();
+}
+
 TEST_F(cli_replay, prediction_and_prices_out_of_range_are_named) {
   const std::pair<arguments, std::string> cases[] = {
       {{"--token-ns", "0"}, "--token-ns: Value 0 not in range"},
-      {{"--horizon", "10"}, "--horizon requires --token-ns"},
+      {{"--horizon", "10"}, "--horizon needs --token-ns N, or --ffn to measure"},
       {{"--token-ns", "1", "--horizon", "0"}, "--horizon: Value 0 not in range"},
       {{"--memory-windows", "257"}, "--memory-windows: Value 257 not in range"},
       {{"--prediction", "magic"}, "--prediction: magic not in"},

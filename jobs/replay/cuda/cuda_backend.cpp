@@ -8,6 +8,7 @@
 #include <numeric>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "jobs/cuda/choice.hpp"
@@ -52,6 +53,7 @@ class cuda_replay : public replay_backend {
   void play(ballast_context* context, int layer, std::span<const std::int32_t> given) override;
   void compare_outputs(int layer, std::int64_t step,
                        std::span<const std::int32_t> initial_slots) override;
+  double take_expert_seconds() override { return std::exchange(expert_seconds_, 0.0); }
   void take_routed(std::span<std::int64_t> routed) override;
   output_comparison outputs() override;
 
@@ -76,6 +78,8 @@ class cuda_replay : public replay_backend {
   gpu::array<std::int32_t> initial_slots_;
   gpu::array<float> live_outputs_, initial_outputs_;
   std::int64_t compared_ = 0;
+  std::size_t played_ = 0;  // ids of the layer played last
+  double expert_seconds_ = 0;
   gpu::array<device_counter> different_;  // one
   std::optional<device_ffn> ffn_;         // goes first: it ends what waits for other ranks
 };
@@ -141,6 +145,7 @@ void cuda_replay::keep_initial() {
 }
 
 void cuda_replay::play(ballast_context* context, int layer, std::span<const std::int32_t> given) {
+  played_ = given.size();
   gpu::grow(ids_, given.size());
   gpu::grow(slots_, given.size());
   id_uploads_[next_upload_++ % id_uploads_.size()].send(given, ids_.data(), compute_.get());
@@ -167,6 +172,10 @@ void cuda_replay::compare_outputs(int layer, std::int64_t step,
   initial_upload_.send(initial_slots, initial_slots_.data(), compute_.get());
   pass.slots = initial_slots_.data();
   ffn_->run(*initial_rows_, pass, initial_outputs_);
+  if (!initial_slots.empty()) {
+    expert_seconds_ += ffn_->seconds_before() * static_cast<double>(played_) /
+                       static_cast<double>(initial_slots.size());
+  }
   const std::int64_t count = pass.tokens * options_.ffn_hidden;
   BALLAST_GPU(count_different(live_outputs_.data(), initial_outputs_.data(), count,
                               different_.data(), compute_.get()));

@@ -43,7 +43,10 @@ void device_ffn::run(const device_weights& weights, const pass& pass, gpu::array
   exchange(sent_.data(), plan_.sent_to, received_.data(), plan_.received_from);
   BALLAST_GPU(gather_rows(received_.data(), item_at_place_, static_cast<std::int64_t>(receiving),
                           width, x_.data(), stream_));
+  multiply_begins_.record(stream_);
   multiply(weights, pass.layer);
+  multiply_ends_.record(stream_);
+  multiplied_ = true;
   BALLAST_GPU(gather_rows(y_.data(), place_of_item_, static_cast<std::int64_t>(receiving), width,
                           received_.data(), stream_));
   exchange(received_.data(), plan_.received_from, sent_.data(), plan_.sent_to);
@@ -66,6 +69,7 @@ void device_ffn::plan(const pass& pass) {
                               capacity_ * ranks_ * sizeof(std::int32_t), cudaMemcpyDeviceToHost,
                               stream_));
   wait(pass);
+  if (multiplied_) seconds_before_ = multiply_ends_.seconds_since(multiply_begins_);
   plan_.make({host_slots_.data(), capacity_ * ranks_},
              {rank_, ranks_, shape_.rows_per_rank, shape_.columns});
 

@@ -40,6 +40,8 @@ class device_ffn {
     std::int64_t tokens = 0;
   };
   void run(const device_weights& weights, const pass& pass, gpu::array<float>& outputs);
+  /// What this rank's experts took in the run before the last.
+  double seconds_before() const { return seconds_before_; }
 
  private:
   void plan(const pass& pass);
@@ -53,6 +55,9 @@ class device_ffn {
   int ranks_;
   std::size_t capacity_;  // slots of one rank in one run
   cudaStream_t stream_;
+  gpu::timer multiply_begins_, multiply_ends_;
+  bool multiplied_ = false;
+  double seconds_before_ = 0;
   gpu::array<std::int32_t> my_slots_, all_slots_;
   gpu::pinned_array<std::int32_t> host_slots_;
   dispatch_plan plan_;
