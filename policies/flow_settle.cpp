@@ -39,7 +39,7 @@ void flow_state::settle() {
         --work;
         grow_tree(root);
       } while (!level_tree() && work > 0);
-      for (const tree_node& node : tree_) is_touched_[node.rank] = 0;
+      for (const tree_node& node : tree()) is_touched_[node.rank] = 0;
       // The last block's tree is still at hand.
       const bool last = touched_.empty();
       first_clean = tree_number_ + (last ? 0 : 1);
@@ -65,16 +65,15 @@ void flow_state::settle() {
 // loading members again after every store.
 
 int flow_state::label_blocks(std::vector<std::int32_t>& block_of) {
-  block_of.assign(load_.size(), -1);
-  queue_.resize(load_.size());
-  ++tree_number_;
+  block_of.assign(now_.load.size(), -1);
+  const std::uint32_t number = ++tree_number_;
   std::int32_t* const block = block_of.data();
   std::int32_t* const queue = queue_.data();
   std::uint32_t* const seen = seen_expert_.data();
   const std::int32_t* const expert_of = expert_.data();
   const std::int32_t* const next = next_.data();
-  const std::uint8_t* const active = active_.data();
   const std::int32_t* const head = head_.data();
+  const slot_bits::view active = now_.active.all();
   const slot_layout& layout = *layout_;
   std::int32_t count = 0;
   for (int root = 0; root < layout.ranks(); ++root) {
@@ -84,18 +83,18 @@ int flow_state::label_blocks(std::vector<std::int32_t>& block_of) {
     block[root] = count;
     for (std::size_t i = 0; i < known; ++i) {
       const int rank = queue[i];
-      const std::int32_t end = layout.first(rank + 1);
-      for (std::int32_t slot = layout.first(rank); slot < end; ++slot) {
-        if (!active[slot] || seen[expert_of[slot]] == tree_number_) continue;
-        seen[expert_of[slot]] = tree_number_;
-        for (std::int32_t other = head[expert_of[slot]]; other >= 0; other = next[other]) {
-          if (!active[other]) continue;
+      active.for_each(layout.first(rank), layout.first(rank + 1), [&](std::int32_t slot) {
+        const std::int32_t expert = expert_of[slot];
+        if (seen[expert] == number) return;
+        seen[expert] = number;
+        for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
+          if (!active.has(other)) continue;
           const int reached = layout.rank_of(other);
           if (block[reached] >= 0) continue;
           block[reached] = count;
           queue[known++] = reached;
         }
-      }
+      });
     }
     ++count;
   }
@@ -104,148 +103,141 @@ int flow_state::label_blocks(std::vector<std::int32_t>& block_of) {
 
 /// Breadth first over the ranks that are connected by replicas that carry load.
 void flow_state::grow_tree(int root) {
-  tree_.resize(load_.size());
   const std::uint32_t number = ++tree_number_;
-  tree_node* const tree = tree_.data();
+  tree_node* const tree = nodes_.data();
   std::uint32_t* const seen_rank = seen_rank_.data();
   std::uint32_t* const seen_expert = seen_expert_.data();
   const std::int32_t* const expert_of = expert_.data();
   const std::int32_t* const next = next_.data();
-  const std::uint8_t* const active = active_.data();
   const std::int32_t* const head = head_.data();
+  const slot_bits::view active = now_.active.all();
   const slot_layout& layout = *layout_;
-  std::size_t known = 1;
+  std::int32_t known = 1;
   tree[0] = {root, -1, -1, -1, 0};
   seen_rank[root] = number;
-  for (std::size_t i = 0; i < known; ++i) {
+  for (std::int32_t i = 0; i < known; ++i) {
     const int rank = tree[i].rank;
-    const std::int32_t end = layout.first(rank + 1);
-    for (std::int32_t slot = layout.first(rank); slot < end; ++slot) {
-      if (!active[slot]) continue;
+    active.for_each(layout.first(rank), layout.first(rank + 1), [&](std::int32_t slot) {
       const std::int32_t expert = expert_of[slot];
-      if (seen_expert[expert] == number) continue;
+      if (seen_expert[expert] == number) return;
       seen_expert[expert] = number;
       for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
-        if (!active[other]) continue;
+        if (!active.has(other)) continue;
         const int reached = layout.rank_of(other);
         if (seen_rank[reached] == number) continue;
         seen_rank[reached] = number;
-        tree[known++] = {reached, static_cast<std::int32_t>(i), other, slot, 0};
+        tree[known++] = {reached, i, other, slot, 0};
       }
-    }
+    });
   }
-  tree_.resize(known);
+  tree_size_ = static_cast<std::size_t>(known);
 }
 
 /// Brings all ranks of the tree to the same level by shifting along its edges. Where that would
 /// take more from replicas than they have, goes only as far as the first of them is empty, drops
 /// that one and returns false.
 bool flow_state::level_tree() {
+  const std::span<tree_node> tree = this->tree();
   std::int64_t sum = 0;
   std::int64_t speeds = 0;
-  for (const tree_node& node : tree_) {
-    sum += load_[node.rank];
+  for (const tree_node& node : tree) {
+    sum += now_.load[node.rank];
     speeds += speed(node.rank);
   }
   const std::int64_t each = sum / speeds;
-  for (std::size_t i = tree_.size() - 1; i > 0; --i) {
-    tree_node& node = tree_[i];
-    const std::int64_t fair =
-        uneven_
-            ? static_cast<std::int64_t>(static_cast<score_type>(sum) * speed(node.rank) / speeds)
-            : each;
-    node.need += fair - load_[node.rank];
-    tree_[node.parent].need += node.need;
+  const auto fair = [&](int rank) {
+    return uneven_ ? static_cast<std::int64_t>(static_cast<score_type>(sum) * speed(rank) / speeds)
+                   : each;
+  };
+  for (std::size_t i = tree.size() - 1; i > 0; --i) {
+    tree[i].need += fair(tree[i].rank) - now_.load[tree[i].rank];
+    tree[tree[i].parent].need += tree[i].need;
   }
-  sum_needs();
-  std::int32_t first = -1;  // the replica that is empty first, at delta / flow of the way
-  for (std::size_t i = 1; i < tree_.size(); ++i) {
-    for (const std::int32_t slot : {tree_[i].up_slot, tree_[i].via_slot}) {
-      if (flow_[slot] + delta_[slot] < 0 && (first < 0 || is_empty_before(slot, first)))
-        first = slot;
-    }
+  list_transfers();
+  if (const transfer* const limiting = first_to_empty()) {
+    go_part(*limiting);
+    return false;
   }
-  if (first < 0) {
-    shift_needs();
-    for (std::size_t i = 1; i < tree_.size(); ++i) {
-      for (const std::int32_t slot : {tree_[i].up_slot, tree_[i].via_slot}) {
-        if (!active_[slot] || flow_[slot] > 0) continue;
-        set_active(slot, false);  // which may part the block
-        unchecked_.push_back(tree_[i].rank);
-        unchecked_.push_back(tree_[tree_[i].parent].rank);
-      }
-    }
-    return true;
+  for (const transfer& change : transfers()) {
+    carry_out(change);
+    if (now_.flow[change.slot] > 0) continue;
+    set_active(change.slot, false);  // which may part the block
+    unchecked_.push_back(tree[change.node].rank);
+    unchecked_.push_back(tree[tree[change.node].parent].rank);
   }
-  const auto part = static_cast<std::int64_t>((static_cast<score_type>(flow_[first]) << part_bits) /
-                                              -delta_[first]);
-  bool possible = part > 0;
-  if (possible) {
-    for (tree_node& node : tree_)
+  return true;
+}
+
+/// Goes only as far as the limiting replica is empty, and drops those that are.
+void flow_state::go_part(const transfer& limiting) {
+  const std::int32_t dropped = limiting.slot;
+  const auto part = static_cast<std::int64_t>(
+      (static_cast<score_type>(now_.flow[dropped]) << part_bits) / -limiting.amount);
+  if (part > 0) {
+    for (tree_node& node : tree())
       node.need = static_cast<std::int64_t>(node.need * static_cast<score_type>(part) >> part_bits);
-    clear_deltas();
-    sum_needs();
-    for (std::size_t i = 1; i < tree_.size() && possible; ++i) {
-      possible = flow_[tree_[i].up_slot] + delta_[tree_[i].up_slot] >= 0 &&
-                 flow_[tree_[i].via_slot] + delta_[tree_[i].via_slot] >= 0;
+    list_transfers();
+    if (first_to_empty() == nullptr) {
+      for (const transfer& change : transfers()) carry_out(change);
     }
   }
-  if (possible) {
-    shift_needs();
-  } else {
-    clear_deltas();
+  drop(dropped);
+  for (const transfer& change : transfers()) {
+    if (now_.flow[change.slot] == 0 && now_.active.has(change.slot)) drop(change.slot);
   }
-  drop(first);
-  for (std::size_t i = 1; i < tree_.size(); ++i) {
-    for (const std::int32_t slot : {tree_[i].up_slot, tree_[i].via_slot}) {
-      if (active_[slot] && flow_[slot] == 0) drop(slot);
+}
+
+/// Changes of flow that give every node, with all below it, what it needs: to its own replica, and
+/// from its parent's, whose children through one replica follow each other.
+void flow_state::list_transfers() {
+  const std::span<const tree_node> tree = this->tree();
+  transfer* const listed = transfers_.data();
+  std::int32_t known = 0;
+  std::int32_t via_slot = -1;
+  std::int32_t via = -1;
+  for (std::size_t i = 1; i < tree.size(); ++i) {
+    const tree_node& node = tree[i];
+    listed[known++] = {node.need, node.up_slot, static_cast<std::int32_t>(i)};
+    if (node.via_slot != via_slot) {
+      via_slot = node.via_slot;
+      via = known++;
+      listed[via] = {0, via_slot, static_cast<std::int32_t>(i)};
     }
+    listed[via].amount -= node.need;
   }
-  return false;
+  transfer_count_ = static_cast<std::size_t>(known);
 }
 
-bool flow_state::is_empty_before(std::int32_t a, std::int32_t b) const {
-  const score_type left = static_cast<score_type>(flow_[a]) * -delta_[b];
-  const score_type right = static_cast<score_type>(flow_[b]) * -delta_[a];
-  return left != right ? left < right : a < b;
+/// The transfer that takes more than its replica has and would empty it before any other; null if
+/// all have enough.
+const flow_state::transfer* flow_state::first_to_empty() const {
+  const transfer* first = nullptr;
+  for (const transfer& next : transfers()) {
+    if (now_.flow[next.slot] + next.amount >= 0) continue;
+    if (first == nullptr || empties_before(next, *first)) first = &next;
+  }
+  return first;
 }
 
-/// Changes of flow that give every node, with all below it, what it needs.
-void flow_state::sum_needs() {
-  for (std::size_t i = 1; i < tree_.size(); ++i) {
-    delta_[tree_[i].up_slot] += tree_[i].need;
-    delta_[tree_[i].via_slot] -= tree_[i].need;
-  }
+bool flow_state::empties_before(const transfer& a, const transfer& b) const {
+  const score_type left = static_cast<score_type>(now_.flow[a.slot]) * -b.amount;
+  const score_type right = static_cast<score_type>(now_.flow[b.slot]) * -a.amount;
+  return left != right ? left < right : a.slot < b.slot;
 }
 
-void flow_state::clear_deltas() {
-  for (std::size_t i = 1; i < tree_.size(); ++i) {
-    delta_[tree_[i].up_slot] = 0;
-    delta_[tree_[i].via_slot] = 0;
-  }
-}
-
-/// Carries the changes out. A slot may be on several edges; its delta is their sum.
-void flow_state::shift_needs() {
-  for (std::size_t i = 1; i < tree_.size(); ++i) {
-    for (const std::int32_t slot : {tree_[i].up_slot, tree_[i].via_slot}) {
-      if (delta_[slot] == 0) continue;
-      const int rank = layout_->rank_of(slot);
-      set_flow(slot, flow_[slot] + delta_[slot]);
-      set_load(rank, load_[rank] + delta_[slot]);
-      delta_[slot] = 0;
-    }
-  }
+void flow_state::carry_out(const transfer& change) {
+  now_.flow[change.slot] += change.amount;
+  now_.load[layout_->rank_of(change.slot)] += change.amount;
 }
 
 /// Lets a replica carry nothing, its load going to the expert's emptiest other active host.
 void flow_state::drop(std::int32_t slot) {
   std::int32_t best = -1;
   for (std::int32_t other = head_[expert_[slot]]; other >= 0; other = next_[other]) {
-    if (other == slot || !active_[other]) continue;
+    if (other == slot || !now_.active.has(other)) continue;
     if (best < 0 || level(layout_->rank_of(other)) < level(layout_->rank_of(best))) best = other;
   }
-  if (flow_[slot] > 0) shift(slot, best, flow_[slot]);
+  if (now_.flow[slot] > 0) shift(slot, best, now_.flow[slot]);
   set_active(slot, false);
   mark(layout_->rank_of(best));
   mark(layout_->rank_of(slot));
@@ -254,28 +246,31 @@ void flow_state::drop(std::int32_t slot) {
 /// When all blocks are even, lets the idle replica carry that joins the tree to the
 /// rank whose level differs most in the direction that helps.
 bool flow_state::extend_block() {
-  const std::int64_t own = level(tree_[0].rank);
+  const std::int64_t own = level(nodes_[0].rank);
   const std::int32_t* const expert_of = expert_.data();
   const std::int32_t* const next = next_.data();
-  const std::uint8_t* const active = active_.data();
   const std::int32_t* const head = head_.data();
+  const std::int32_t* const count = count_.data();
+  const std::int32_t* const active_count = now_.active_count.data();
+  const slot_bits::view active = now_.active.all();
+  const slot_bits::view several = several_.all();
   const slot_layout& layout = *layout_;
   std::int64_t most = tolerance_;
   std::int32_t best = -1;
-  for (const tree_node& node : tree_) {
-    const std::int32_t end = layout.first(node.rank + 1);
-    for (std::int32_t slot = layout.first(node.rank); slot < end; ++slot) {
+  for (const tree_node& node : tree()) {
+    several.for_each(layout.first(node.rank), layout.first(node.rank + 1), [&](std::int32_t slot) {
       const std::int32_t expert = expert_of[slot];
-      if (expert == no_expert || next[head[expert]] < 0 || weight_[expert] == 0) continue;
+      if (active_count[expert] == count[expert] || weight_[expert] == 0) return;
+      const bool carries = active.has(slot);
       for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
-        if (active[other] == active[slot]) continue;
-        const std::int64_t gap = (own - level(layout.rank_of(other))) * (active[slot] ? 1 : -1);
+        if (active.has(other) == carries) continue;
+        const std::int64_t gap = (own - level(layout.rank_of(other))) * (carries ? 1 : -1);
         if (gap > most) {
           most = gap;
-          best = active[slot] ? other : slot;
+          best = carries ? other : slot;
         }
       }
-    }
+    });
   }
   if (best < 0) return false;
   set_active(best, true);

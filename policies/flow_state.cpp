@@ -26,19 +26,23 @@ void flow_state::start(std::span<const std::int64_t> loads, const slot_layout& l
   const auto ranks = static_cast<std::size_t>(layout.ranks());
   trial_ = false;
   expert_.assign(slots, no_expert);
-  flow_.assign(slots, 0);
-  active_.assign(slots, 0);
+  now_.flow.assign(slots, 0);
+  now_.active.clear(layout.slots());
+  several_.clear(layout.slots());
   next_.assign(slots, -1);
-  delta_.assign(slots, 0);
   head_.assign(loads.size(), -1);
   count_.assign(loads.size(), 0);
-  load_.assign(ranks, 0);
+  now_.active_count.assign(loads.size(), 0);
+  now_.load.assign(ranks, 0);
   is_touched_.assign(ranks, 0);
+  nodes_.resize(ranks);
+  transfers_.resize(2 * ranks);
+  queue_.resize(ranks);
   seen_rank_.assign(ranks, 0);
   seen_expert_.assign(loads.size(), 0);
   tree_number_ = 0;
   touched_.clear();
-  score_ = 0;
+  before_is_now_ = false;
   for (std::size_t slot = 0; slot < slots; ++slot) {
     if (expert_of_slot[slot] != no_expert)
       link(static_cast<std::int32_t>(slot), expert_of_slot[slot]);
@@ -95,11 +99,9 @@ void flow_state::split_equally(std::int32_t expert) {
     const std::int64_t flow =
         next_[slot] >= 0 ? part : weight_[expert] - part * (count_[expert] - 1);
     const int rank = layout_->rank_of(slot);
-    const std::int64_t more = flow - flow_[slot];
-    if (!rules_.equal_shares) active_[slot] = count_[expert] > 1 ? 1 : 0;
-    if (more == 0) continue;
-    set_flow(slot, flow);
-    set_load(rank, load_[rank] + more);
+    if (!rules_.equal_shares && count_[expert] > 1) set_active(slot, true);
+    now_.load[rank] += flow - now_.flow[slot];
+    now_.flow[slot] = flow;
   }
 }
 
@@ -111,7 +113,7 @@ bool flow_state::holds(int rank, std::int32_t expert) const {
 }
 
 std::int64_t flow_state::fullest() const {
-  if (!uneven_) return *std::max_element(load_.begin(), load_.end());
+  if (!uneven_) return *std::max_element(now_.load.begin(), now_.load.end());
   std::int64_t most = 0;
   for (int rank = 0; rank < ranks(); ++rank) most = std::max(most, level(rank));
   return most;
@@ -122,42 +124,39 @@ std::int64_t flow_state::load_at(int rank, std::int64_t level) const {
   return static_cast<std::int64_t>((static_cast<score_type>(level) << factor_bits) / factor_[rank]);
 }
 
-flow_state::score_type flow_state::square(int rank, std::int64_t load) const {
-  const std::int64_t level = uneven_ ? level_of(rank, load) : load;
-  const std::int64_t excess = std::max<std::int64_t>(level - mean_, 0) >> score_shift_;
-  const score_type squared = static_cast<score_type>(excess) * excess;
-  return uneven_ ? squared * speed(rank) : squared;
-}
-
-void flow_state::set_flow(std::int32_t slot, std::int64_t flow) {
-  if (trial_) slot_changes_.push_back({slot, flow_[slot], active_[slot]});
-  flow_[slot] = flow;
+flow_state::score_type flow_state::score() const {
+  score_type sum = 0;
+  for (int rank = 0; rank < ranks(); ++rank) {
+    const std::int64_t excess = std::max<std::int64_t>(level(rank) - mean_, 0) >> score_shift_;
+    sum += static_cast<score_type>(excess) * excess * speed(rank);
+  }
+  return sum;
 }
 
 void flow_state::set_active(std::int32_t slot, bool active) {
-  if (trial_) slot_changes_.push_back({slot, flow_[slot], active_[slot]});
-  active_[slot] = active ? 1 : 0;
-}
-
-void flow_state::set_load(int rank, std::int64_t load) {
-  if (load == load_[rank]) return;
-  if (trial_) load_changes_.push_back({rank, load_[rank]});
-  score_ += square(rank, load) - square(rank, load_[rank]);
-  load_[rank] = load;
+  if (now_.active.has(slot) == active) return;
+  now_.active_count[expert_[slot]] += active ? 1 : -1;
+  if (active) {
+    now_.active.insert(slot);
+  } else {
+    now_.active.erase(slot);
+  }
 }
 
 void flow_state::link(std::int32_t slot, std::int32_t expert) {
   expert_[slot] = expert;
   next_[slot] = head_[expert];
   head_[expert] = slot;
-  ++count_[expert];
+  if (++count_[expert] > 1) several_.insert(slot);
+  if (count_[expert] == 2) several_.insert(next_[slot]);
 }
 
 void flow_state::unlink(std::int32_t slot) {
   std::int32_t* at = &head_[expert_[slot]];
   while (*at != slot) at = &next_[*at];
   *at = next_[slot];
-  --count_[expert_[slot]];
+  several_.erase(slot);
+  if (--count_[expert_[slot]] == 1) several_.erase(head_[expert_[slot]]);
   expert_[slot] = no_expert;
 }
 
@@ -170,10 +169,11 @@ void flow_state::mark(int rank) {
 void flow_state::shift(std::int32_t from_slot, std::int32_t to_slot, std::int64_t amount) {
   const int from = layout_->rank_of(from_slot);
   const int to = layout_->rank_of(to_slot);
-  set_flow(from_slot, flow_[from_slot] - amount);
-  set_flow(to_slot, flow_[to_slot] + amount);
-  set_load(from, load_[from] - amount);
-  set_load(to, load_[to] + amount);
+  before_is_now_ = false;
+  now_.flow[from_slot] -= amount;
+  now_.flow[to_slot] += amount;
+  now_.load[from] -= amount;
+  now_.load[to] += amount;
 }
 
 /// The slot of another replica of the same expert, on the emptiest rank; -1 if there is none.
@@ -189,7 +189,8 @@ std::int32_t flow_state::lightest_other(std::int32_t slot) const {
 /// Empties the slot, handing its load on, and gives it to an expert. An expert without any other
 /// replica puts all its load here.
 void flow_state::put(std::int32_t slot, std::int32_t expert) {
-  if (trial_) expert_changes_.push_back({slot, expert_[slot]});
+  before_is_now_ = false;
+  if (trial_) experts_before_.push_back({slot, expert_[slot]});
   if (expert_[slot] != no_expert) vacate(slot);
   mark(layout_->rank_of(slot));
   if (expert == no_expert) return;
@@ -202,8 +203,8 @@ void flow_state::put(std::int32_t slot, std::int32_t expert) {
   link(slot, expert);
   if (count_[expert] == 1) {
     const int rank = layout_->rank_of(slot);
-    set_flow(slot, weight_[expert]);
-    set_load(rank, load_[rank] + weight_[expert]);
+    now_.flow[slot] = weight_[expert];
+    now_.load[rank] += weight_[expert];
   }
 }
 
@@ -211,8 +212,8 @@ void flow_state::vacate(std::int32_t slot) {
   const std::int32_t expert = expert_[slot];
   if (rules_.equal_shares) {
     const int rank = layout_->rank_of(slot);
-    set_load(rank, load_[rank] - flow_[slot]);
-    set_flow(slot, 0);
+    now_.load[rank] -= now_.flow[slot];
+    now_.flow[slot] = 0;
     unlink(slot);
     split_equally(expert);
     return;
@@ -220,16 +221,16 @@ void flow_state::vacate(std::int32_t slot) {
   const std::int32_t other = lightest_other(slot);
   if (other < 0) {
     const int rank = layout_->rank_of(slot);
-    set_load(rank, load_[rank] - flow_[slot]);
-    set_flow(slot, 0);
-  } else if (flow_[slot] > 0) {
-    if (!active_[other]) set_active(other, true);
-    shift(slot, other, flow_[slot]);
+    now_.load[rank] -= now_.flow[slot];
+    now_.flow[slot] = 0;
+  } else if (now_.flow[slot] > 0) {
+    set_active(other, true);
+    shift(slot, other, now_.flow[slot]);
     mark(layout_->rank_of(other));
   }
+  set_active(slot, false);
   unlink(slot);
-  if (active_[slot]) set_active(slot, false);
-  if (count_[expert] == 1 && active_[head_[expert]]) set_active(head_[expert], false);
+  if (count_[expert] == 1) set_active(head_[expert], false);
 }
 
 void flow_state::replace(std::int32_t slot, std::int32_t expert) { put(slot, expert); }
@@ -249,7 +250,7 @@ void flow_state::respond(std::int32_t expert) {
   hosts_.clear();
   for (std::int32_t slot = head_[expert]; slot >= 0; slot = next_[slot]) {
     const int rank = layout_->rank_of(slot);
-    const std::int64_t base = load_[rank] - flow_[slot];
+    const std::int64_t base = now_.load[rank] - now_.flow[slot];
     hosts_.push_back({uneven_ ? level_of(rank, base) : base, base, slot});
   }
   std::sort(hosts_.begin(), hosts_.end(), [](const host& a, const host& b) {
@@ -281,32 +282,26 @@ void flow_state::respond(std::int32_t expert) {
       flow = std::clamp<std::int64_t>(full - base, 0, left);
     }
     left -= flow;
-    set_flow(slot, flow);
-    active_[slot] = flow > 0 ? 1 : 0;
-    set_load(rank, base + flow);
+    set_active(slot, flow > 0);
+    now_.flow[slot] = flow;
+    now_.load[rank] = base + flow;
   }
 }
 
 void flow_state::begin_trial() {
   trial_ = true;
-  slot_changes_.clear();
-  expert_changes_.clear();
-  load_changes_.clear();
+  experts_before_.clear();
+  if (!before_is_now_) before_ = now_;
 }
 
 void flow_state::roll_back() {
   trial_ = false;
-  for (auto change = load_changes_.rbegin(); change != load_changes_.rend(); ++change) {
-    set_load(change->rank, change->load);
-  }
-  for (auto change = expert_changes_.rbegin(); change != expert_changes_.rend(); ++change) {
+  for (auto change = experts_before_.rbegin(); change != experts_before_.rend(); ++change) {
     if (expert_[change->slot] != no_expert) unlink(change->slot);
     if (change->expert != no_expert) link(change->slot, change->expert);
   }
-  for (auto change = slot_changes_.rbegin(); change != slot_changes_.rend(); ++change) {
-    flow_[change->slot] = change->flow;
-    active_[change->slot] = change->active;
-  }
+  now_ = before_;
+  before_is_now_ = true;
 }
 
 }  // namespace ballast

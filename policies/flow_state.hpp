@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "policies/placement.hpp"
+#include "policies/slot_bits.hpp"
 #include "policies/speeds.hpp"
 
 namespace ballast {
@@ -51,17 +52,17 @@ class flow_state {
   void start(std::span<const std::int64_t> loads, const slot_layout& layout,
              std::span<const std::int32_t> expert_of_slot, const flow_rules& rules);
 
-  int ranks() const { return static_cast<int>(load_.size()); }
+  int ranks() const { return static_cast<int>(now_.load.size()); }
   int experts_count() const { return static_cast<int>(head_.size()); }
   int slots() const { return static_cast<int>(expert_.size()); }
   const slot_layout& layout() const { return *layout_; }
   std::int32_t expert(std::int32_t slot) const { return expert_[slot]; }
   std::span<const std::int32_t> experts() const { return expert_; }
-  std::int64_t flow(std::int32_t slot) const { return flow_[slot]; }
+  std::int64_t flow(std::int32_t slot) const { return now_.flow[slot]; }
   /// Whether the slot's expert has other replicas and this one takes load (or may come to).
-  bool carries(std::int32_t slot) const { return active_[slot] != 0; }
-  std::int64_t load(int rank) const { return load_[rank]; }
-  std::int64_t level(int rank) const { return level_at(rank, load_[rank]); }
+  bool carries(std::int32_t slot) const { return now_.active.has(slot); }
+  std::int64_t load(int rank) const { return now_.load[rank]; }
+  std::int64_t level(int rank) const { return level_at(rank, now_.load[rank]); }
   /// What the rank's level is when it carries `load`, and the most it may carry at a level.
   std::int64_t level_at(int rank, std::int64_t load) const {
     return uneven_ ? level_of(rank, load) : load;
@@ -88,7 +89,7 @@ class flow_state {
   /// Sum over ranks of speed times the squared excess of the level over the mean, in rough units:
   /// what a search lowers.
   __extension__ typedef __int128 score_type;
-  score_type score() const { return score_; }
+  score_type score() const;
   std::int64_t fullest() const;  ///< the highest level
   /// An excess is shifted right by this before it is squared.
   int score_shift() const { return score_shift_; }
@@ -120,34 +121,30 @@ class flow_state {
     std::int64_t base;  // load of the rank but for this replica's
     std::int32_t slot;
   };
-  struct slot_change {
-    std::int32_t slot;
-    std::int64_t flow;
-    std::uint8_t active;
-  };
-  struct expert_change {
-    std::int32_t slot;
-    std::int32_t expert;
-  };
-  struct load_change {
-    std::int32_t rank;
-    std::int64_t load;
+  /// What settling changes.
+  struct split {
+    std::vector<std::int64_t> flow;          // [slots]
+    std::vector<std::int64_t> load;          // [ranks]
+    slot_bits active;                        // one of several replicas, and takes load
+    std::vector<std::int32_t> active_count;  // [experts]
   };
   struct tree_node {
     std::int32_t rank;
     std::int32_t parent;    // index of the parent node, -1 for the root
     std::int32_t up_slot;   // on this rank, holds the expert that leads to the parent
     std::int32_t via_slot;  // on the parent's rank, holds the same expert
-    std::int64_t need;
+    std::int64_t need;      // of this rank and all below it
+  };
+  struct transfer {
+    std::int64_t amount;  // that a replica takes over; less than 0: hands on
+    std::int32_t slot;
+    std::int32_t node;  // of the tree, whose edge to its parent it is on
   };
 
-  void set_flow(std::int32_t slot, std::int64_t flow);
   void set_active(std::int32_t slot, bool active);
-  void set_load(int rank, std::int64_t load);
   std::int64_t level_of(int rank, std::int64_t load) const {
     return static_cast<std::int64_t>(static_cast<score_type>(load) * factor_[rank] >> factor_bits);
   }
-  score_type square(int rank, std::int64_t load) const;
   void choose_units(std::span<const std::int64_t> loads);
   void even_out_from_scratch();
   void split_equally(std::int32_t expert);
@@ -159,11 +156,14 @@ class flow_state {
   std::int32_t lightest_other(std::int32_t slot) const;
   void respond(std::int32_t expert);
   void grow_tree(int root);
+  std::span<tree_node> tree() { return {nodes_.data(), tree_size_}; }
   bool level_tree();
-  bool is_empty_before(std::int32_t a, std::int32_t b) const;
-  void sum_needs();
-  void clear_deltas();
-  void shift_needs();
+  void go_part(const transfer& limiting);
+  void list_transfers();
+  std::span<const transfer> transfers() const { return {transfers_.data(), transfer_count_}; }
+  const transfer* first_to_empty() const;
+  bool empties_before(const transfer& a, const transfer& b) const;
+  void carry_out(const transfer& change);
   void drop(std::int32_t slot);
   bool extend_block();
 
@@ -172,15 +172,14 @@ class flow_state {
   const slot_layout* layout_ = nullptr;
   flow_rules rules_;
   bool uneven_ = false;
-  std::vector<std::int64_t> factor_;   // [ranks] level over load, in 2^-32
-  std::vector<std::int32_t> expert_;   // [slots]
-  std::vector<std::int64_t> flow_;     // [slots]
-  std::vector<std::uint8_t> active_;   // [slots] one of several replicas, and takes load
+  std::vector<std::int64_t> factor_;  // [ranks] level over load, in 2^-32
+  std::vector<std::int32_t> expert_;  // [slots]
+  split now_;
+  slot_bits several_;                  // one of several replicas
   std::vector<std::int32_t> next_;     // [slots] next slot of the same expert
   std::vector<std::int32_t> head_;     // [experts]
   std::vector<std::int32_t> count_;    // [experts]
   std::vector<std::int64_t> weight_;   // [experts]
-  std::vector<std::int64_t> load_;     // [ranks]
   std::vector<std::int32_t> touched_;  // ranks to settle
   std::vector<std::uint8_t> is_touched_;
   std::vector<std::int32_t> unchecked_;  // roots of blocks that may join others
@@ -189,20 +188,21 @@ class flow_state {
   std::int64_t tolerance_ = 0;
   int unit_shift_ = 0;
   int score_shift_ = 0;
-  score_type score_ = 0;
 
-  std::vector<tree_node> tree_;
+  std::vector<tree_node> nodes_;          // [ranks]
+  std::size_t tree_size_ = 0;             // of them, the last tree grown
   std::vector<std::int32_t> queue_;       // ranks of a block
-  std::vector<std::int64_t> delta_;       // [slots] zero outside level_tree
+  std::vector<transfer> transfers_;       // [2 ranks]
+  std::size_t transfer_count_ = 0;        // of them, those that even out the tree
   std::vector<std::uint32_t> seen_rank_;  // [ranks] number of the tree that reached it
   std::vector<std::uint32_t> seen_expert_;
   std::uint32_t tree_number_ = 0;
   std::vector<host> hosts_;
 
   bool trial_ = false;
-  std::vector<slot_change> slot_changes_;
-  std::vector<expert_change> expert_changes_;
-  std::vector<load_change> load_changes_;
+  split before_;                            // the trial
+  bool before_is_now_ = false;              // nothing has changed since it was copied
+  std::vector<assignment> experts_before_;  // of the slots that a trial has changed
 };
 
 }  // namespace ballast
