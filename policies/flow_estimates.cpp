@@ -20,26 +20,19 @@ constexpr std::int64_t coarse_max_uneven = std::int64_t{1} << 24;
 }  // namespace
 
 void flow_search::label_blocks(flow_state& state) {
-  struct sum {
-    std::int64_t excess = 0;
-    std::int64_t ranks = 0;
-    std::int64_t speeds = 0;
-  };
-  const int count = state.label_blocks(block_of_);
-  std::vector<sum> sums(static_cast<std::size_t>(count));
-  for (int rank = 0; rank < state.ranks(); ++rank) {
-    sum& of = sums[block_of_[rank]];
-    of.excess += state.level(rank) - state.mean();
-    ++of.ranks;
-    of.speeds += state.rough_speed(rank);
-  }
+  state.label_blocks();
+  block_of_ = state.block_of();
   fixed_load_.assign(block_of_.size(), -1);
   blocks_.clear();
-  top_ = 0;
-  for (const sum& of : sums) {
-    blocks_.push_back({coarse(state, of.excess / of.ranks), of.speeds});
-    if (blocks_.back().level > blocks_[top_].level) {
-      top_ = static_cast<std::int32_t>(blocks_.size()) - 1;
+  top_ = block_of_[0];
+  const std::span<const flow_state::rank_block> known = state.blocks();
+  for (const flow_state::rank_block& of : known) {
+    blocks_.push_back({coarse(state, of.excess / std::max(of.ranks, 1)), of.speeds});
+  }
+  for (std::size_t i = 0; i < known.size(); ++i) {
+    const std::int64_t over = blocks_[i].level - blocks_[top_].level;
+    if (known[i].ranks > 0 && (over > 0 || (over == 0 && known[i].first < known[top_].first))) {
+      top_ = static_cast<std::int32_t>(i);
     }
   }
 }

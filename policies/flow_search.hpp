@@ -86,8 +86,8 @@ class flow_search {
   int revisions_ = 0;
   std::vector<std::pair<std::int64_t, std::int32_t>> revisable_;  // load and slot
 
-  std::int64_t mean_speed_ = 1;         // as rough_speed counts
-  std::vector<std::int32_t> block_of_;  // [ranks]
+  std::int64_t mean_speed_ = 1;             // as rough_speed counts
+  std::span<const std::int32_t> block_of_;  // [ranks] of the state
   std::vector<block> blocks_;
   std::vector<std::int64_t> fixed_load_;  // [ranks] -1: not known yet
   std::int32_t top_ = 0;

@@ -39,7 +39,10 @@ void flow_state::settle() {
         --work;
         grow_tree(root);
       } while (!level_tree() && work > 0);
-      for (const tree_node& node : tree()) is_touched_[node.rank] = 0;
+      for (const tree_node& node : tree()) {
+        is_touched_[node.rank] = 0;
+        note_changed(node.rank);
+      }
       // The last block's tree is still at hand.
       const bool last = touched_.empty();
       first_clean = tree_number_ + (last ? 0 : 1);
@@ -56,50 +59,16 @@ void flow_state::settle() {
     }
     if (touched_.empty()) break;
   }
-  for (const int rank : touched_) is_touched_[rank] = 0;
+  for (const int rank : touched_) {
+    is_touched_[rank] = 0;
+    note_changed(rank);
+  }
   touched_.clear();
   unchecked_.clear();
 }
 
-// The walks below are where planning spends its time; pointers of their own keep the compiler from
-// loading members again after every store.
-
-int flow_state::label_blocks(std::vector<std::int32_t>& block_of) {
-  block_of.assign(now_.load.size(), -1);
-  const std::uint32_t number = ++tree_number_;
-  std::int32_t* const block = block_of.data();
-  std::int32_t* const queue = queue_.data();
-  std::uint32_t* const seen = seen_expert_.data();
-  const std::int32_t* const expert_of = expert_.data();
-  const std::int32_t* const next = next_.data();
-  const std::int32_t* const head = head_.data();
-  const slot_bits::view active = now_.active.all();
-  const slot_layout& layout = *layout_;
-  std::int32_t count = 0;
-  for (int root = 0; root < layout.ranks(); ++root) {
-    if (block[root] >= 0) continue;
-    std::size_t known = 1;
-    queue[0] = root;
-    block[root] = count;
-    for (std::size_t i = 0; i < known; ++i) {
-      const int rank = queue[i];
-      active.for_each(layout.first(rank), layout.first(rank + 1), [&](std::int32_t slot) {
-        const std::int32_t expert = expert_of[slot];
-        if (seen[expert] == number) return;
-        seen[expert] = number;
-        for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
-          if (!active.has(other)) continue;
-          const int reached = layout.rank_of(other);
-          if (block[reached] >= 0) continue;
-          block[reached] = count;
-          queue[known++] = reached;
-        }
-      });
-    }
-    ++count;
-  }
-  return count;
-}
+// The walks below and in flow_blocks.cpp are where planning spends its time; pointers of their own
+// keep the compiler from loading members again after every store.
 
 /// Breadth first over the ranks that are connected by replicas that carry load.
 void flow_state::grow_tree(int root) {

@@ -42,6 +42,7 @@ void flow_state::start(std::span<const std::int64_t> loads, const slot_layout& l
   seen_expert_.assign(loads.size(), 0);
   tree_number_ = 0;
   touched_.clear();
+  forget_blocks();
   before_is_now_ = false;
   for (std::size_t slot = 0; slot < slots; ++slot) {
     if (expert_of_slot[slot] != no_expert)
@@ -292,6 +293,7 @@ void flow_state::begin_trial() {
   trial_ = true;
   experts_before_.clear();
   if (!before_is_now_) before_ = now_;
+  changed_before_ = changed_.size();
 }
 
 void flow_state::roll_back() {
@@ -302,6 +304,8 @@ void flow_state::roll_back() {
   }
   now_ = before_;
   before_is_now_ = true;
+  for (std::size_t i = changed_before_; i < changed_.size(); ++i) is_changed_[changed_[i]] = 0;
+  changed_.resize(changed_before_);
 }
 
 }  // namespace ballast

@@ -94,9 +94,18 @@ class flow_state {
   /// An excess is shifted right by this before it is squared.
   int score_shift() const { return score_shift_; }
 
-  /// Numbers the blocks from 0, in the order of their lowest ranks, and returns how many there are.
-  /// `block_of`: [ranks], overwritten.
-  int label_blocks(std::vector<std::int32_t>& block_of);
+  /// Brings block_of and blocks up to date with a settled split.
+  void label_blocks();
+  /// [ranks] the number of each rank's block. Valid until the next label_blocks.
+  std::span<const std::int32_t> block_of() const { return block_of_; }
+  /// By number; some numbers may be unused.
+  struct rank_block {
+    std::int64_t excess = 0;  ///< of all its levels together over the mean
+    std::int64_t speeds = 0;  ///< rough
+    std::int32_t ranks = 0;   ///< 0: the number is unused
+    std::int32_t first = -1;  ///< the lowest rank
+  };
+  std::span<const rank_block> blocks() const { return blocks_; }
 
   /// Changes; the ranks concerned are remembered for `settle`. An expert replaced keeps another
   /// replica, or else is put into a slot before `settle`.
@@ -155,6 +164,14 @@ class flow_state {
   void mark(int rank);
   std::int32_t lightest_other(std::int32_t slot) const;
   void respond(std::int32_t expert);
+  void note_changed(int rank) {
+    if (is_changed_[rank]) return;
+    is_changed_[rank] = 1;
+    changed_.push_back(rank);
+  }
+  void forget_blocks();
+  void retire_block(std::int32_t block);
+  void label_block(int root);
   void grow_tree(int root);
   std::span<tree_node> tree() { return {nodes_.data(), tree_size_}; }
   bool level_tree();
@@ -189,6 +206,12 @@ class flow_state {
   int unit_shift_ = 0;
   int score_shift_ = 0;
 
+  std::vector<std::int32_t> block_of_;
+  std::vector<rank_block> blocks_;
+  std::vector<std::int32_t> free_blocks_;  // unused numbers
+  std::vector<std::int32_t> changed_;      // ranks in whose blocks something has changed since
+  std::vector<std::uint8_t> is_changed_;
+
   std::vector<tree_node> nodes_;          // [ranks]
   std::size_t tree_size_ = 0;             // of them, the last tree grown
   std::vector<std::int32_t> queue_;       // ranks of a block
@@ -202,6 +225,7 @@ class flow_state {
   bool trial_ = false;
   split before_;                            // the trial
   bool before_is_now_ = false;              // nothing has changed since it was copied
+  std::size_t changed_before_ = 0;          // of changed_
   std::vector<assignment> experts_before_;  // of the slots that a trial has changed
 };
 

@@ -131,6 +131,66 @@ TEST(flow_state, roll_back_undoes_a_trial) {
   }
 }
 
+/// Blocks are the ranks connected by replicas that carry, and know their levels and lowest rank.
+void expect_blocks(const flow_state& state, const std::string& what) {
+  std::vector<std::int32_t> lowest;  // rank connected with each, as far as is known
+  for (int rank = 0; rank < state.ranks(); ++rank) lowest.push_back(rank);
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (std::int32_t slot = 0; slot < state.slots(); ++slot) {
+      if (!state.carries(slot)) continue;
+      for (std::int32_t other = state.first_slot(state.expert(slot)); other >= 0;
+           other = state.next_slot(other)) {
+        if (!state.carries(other)) continue;
+        std::int32_t& here = lowest[state.layout().rank_of(slot)];
+        const std::int32_t there = lowest[state.layout().rank_of(other)];
+        changed = changed || there < here;
+        here = std::min(here, there);
+      }
+    }
+  }
+  std::vector<flow_state::rank_block> expected(lowest.size());
+  for (int rank = 0; rank < state.ranks(); ++rank) {
+    flow_state::rank_block& block = expected[lowest[rank]];
+    block.excess += state.level(rank) - state.mean();
+    ++block.ranks;
+    const flow_state::rank_block& found = state.blocks()[state.block_of()[rank]];
+    EXPECT_EQ(found.first, lowest[rank]) << what << " rank " << rank;
+  }
+  for (int rank = 0; rank < state.ranks(); ++rank) {
+    if (lowest[rank] != rank) continue;
+    const flow_state::rank_block& found = state.blocks()[state.block_of()[rank]];
+    EXPECT_EQ(found.excess, expected[rank].excess) << what << " rank " << rank;
+    EXPECT_EQ(found.ranks, expected[rank].ranks) << what << " rank " << rank;
+    EXPECT_EQ(found.speeds, expected[rank].ranks) << what << " rank " << rank;
+  }
+}
+
+TEST(flow_state, blocks_stay_known_whatever_changes) {
+  for (const bool equal_shares : {false, true}) {
+    for (std::uint64_t seed = 1; seed <= 400; ++seed) {
+      testing::generator random(seed);
+      const testing::layer layer = testing::random_layer(random, 24, 60);
+      flow_state state;
+      state.start(layer.loads, layer.layout, layer.experts,
+                  {{}, layer.layout.ranks(), 1, equal_shares});
+      flow_state copy = state;
+      for (int change = 0; change < 30; ++change) {
+        const std::int64_t kind = random.below(12);
+        if (kind < 3) state.begin_trial();
+        if (change_somehow(state, random)) state.settle();
+        if (kind < 2) state.roll_back();
+        if (kind == 2) state.keep();
+        if (kind == 3) copy = state;
+        if (kind == 4) state = copy;
+        if (random.below(3) > 0) continue;
+        state.label_blocks();
+        expect_blocks(state, "seed " + std::to_string(seed) + " change " + std::to_string(change));
+      }
+    }
+  }
+}
+
 TEST(flow_state, largest_loads_do_not_overflow) {
   const std::vector<std::int64_t> loads = {(std::int64_t{1} << 62) - 5, 3, 2, 0};
   const slot_layout layout = slot_layout::uniform(3, 2);
