@@ -2,6 +2,7 @@
 // How even a placement is, and how even any placement could be.
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -53,5 +54,19 @@ struct bound_shape {
 /// replication, which is optimal for it), raised by bisection over the counting arguments (b)-(e)
 /// of bounds.cpp. Each value tested is proven impossible on its own, in integers.
 scaled_load bound_with_equal_shares(std::span<const std::int64_t> loads, const bound_shape& shape);
+
+/// Nodes that groups of experts are dealt to, equally many to each.
+struct grouped_hosts {
+  std::int32_t groups = 1;  ///< `nodes` divides it, and it divides the experts
+  std::int32_t nodes = 1;
+  host_set node;                     ///< nowhere worse than any of the nodes
+  std::optional<bound_shape> equal;  ///< of such a node: tokens split equally over replicas
+};
+
+/// A lower bound on the highest level when all replicas of a group are on one node: of the best
+/// dealing of the groups, each node by the bounds above, where they are few enough to look through
+/// the dealings (group_bounds.cpp), and by counting otherwise.
+scaled_load bound_with_groups(std::span<const std::int64_t> loads, const grouped_hosts& hosts,
+                              const speed_scale& speeds = {});
 
 }  // namespace ballast

@@ -9,6 +9,12 @@
 
 namespace ballast {
 
+bool is_limited(const plan_limits& limits) {
+  return limits.max_moves_per_layer >= 0 || limits.max_moves_total >= 0 ||
+         limits.max_bytes_per_rank >= 0 ||
+         std::ranges::any_of(limits.max_bytes_per_link, [](auto bytes) { return bytes >= 0; });
+}
+
 std::int32_t arrival_counter::count(const slot_layout& layout,
                                     std::span<const std::int32_t> current,
                                     std::span<const std::int32_t> target,

@@ -11,6 +11,9 @@
 
 namespace ballast {
 
+/// Whether there is any.
+bool is_limited(const plan_limits& limits);
+
 /// What plans of layers may still spend of an epoch's limits, in experts: [ranks] that each rank
 /// may receive, then [link classes] that may come over links of each class. Empty: no such limits.
 std::vector<std::int64_t> purse_of(const plan_request& request);

@@ -38,12 +38,6 @@ varying_loads expected_of(const plan_request& request, int layer) {
   return expected;
 }
 
-bool is_limited(const plan_limits& limits) {
-  return limits.max_moves_per_layer >= 0 || limits.max_moves_total >= 0 ||
-         limits.max_bytes_per_rank >= 0 ||
-         std::ranges::any_of(limits.max_bytes_per_link, [](auto bytes) { return bytes >= 0; });
-}
-
 /// The most that any layer may make; -1: any number.
 std::int64_t moves_of_one_layer(const plan_limits& limits) {
   if (limits.max_moves_per_layer < 0) return limits.max_moves_total;
@@ -264,8 +258,7 @@ void divide_moves(const plan_request& request, const planning_tasks& tasks,
       };
       remember();
       const std::int64_t all = decided.layers[layer].moves;
-      for (const std::int64_t moves :
-           {std::int64_t{0}, mean / 2, mean, 2 * mean, 4 * mean}) {
+      for (const std::int64_t moves : {std::int64_t{0}, mean / 2, mean, 2 * mean, 4 * mean}) {
         if (moves >= all) continue;
         planner.plan_layer(layer, {moves, purse});
         remember();

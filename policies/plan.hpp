@@ -84,7 +84,8 @@ struct layer_outcome {
   scaled_load risk_after = 0;   ///< max_before and max_after where none are given
   scaled_load bound = 0;        ///< no placement that the policy may choose has a smaller maximum
                           ///< (balance.hpp): with equal shares where the current shares are equal,
-                          ///< with free shares elsewhere and under `flow`
+                          ///< with free shares elsewhere and under `flow`; of the best dealing of
+                          ///< the groups where the policy keeps them on nodes
   std::int32_t moves = 0;  ///< slots that receive an expert their rank does not hold now
 };
 
