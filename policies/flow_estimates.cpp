@@ -78,23 +78,25 @@ bool flow_search::may_relieve(const flow_state& state, int rank) const {
 }
 
 void flow_search::list_targets(const flow_state& state) {
-  targets_.clear();
+  // One number each, so that choosing compares no more than that: the level, then the rank.
+  constexpr std::int64_t one_level = std::int64_t{1} << 32;
+  keys_.clear();
+  const std::int64_t top = blocks_[top_].level;
   for (int rank = 0; rank < state.ranks(); ++rank) {
-    if (usable_[rank] > 0 && blocks_[block_of_[rank]].level < blocks_[top_].level &&
-        may_relieve(state, rank)) {
-      targets_.push_back(rank);
+    const std::int64_t level = blocks_[block_of_[rank]].level;
+    if (usable_[rank] > 0 && level < top && may_relieve(state, rank)) {
+      keys_.push_back(level * one_level + rank);
     }
   }
-  const auto emptier = [&](std::int32_t a, std::int32_t b) {
-    const std::int64_t left = blocks_[block_of_[a]].level;
-    const std::int64_t right = blocks_[block_of_[b]].level;
-    return left != right ? left < right : a < b;
-  };
-  if (targets_.size() > max_targets) {
-    std::nth_element(targets_.begin(), targets_.begin() + max_targets, targets_.end(), emptier);
-    targets_.resize(max_targets);
+  if (keys_.size() > max_targets) {
+    std::nth_element(keys_.begin(), keys_.begin() + max_targets, keys_.end());
+    keys_.resize(max_targets);
   }
-  std::sort(targets_.begin(), targets_.end(), emptier);
+  std::sort(keys_.begin(), keys_.end());
+  targets_.clear();
+  for (const std::int64_t key : keys_) {
+    targets_.push_back(static_cast<std::int32_t>(key & (one_level - 1)));
+  }
 }
 
 /// What the sum of squared excesses over the mean loses when a block receives `amount`.
@@ -119,21 +121,29 @@ void flow_search::estimate_replacements(const flow_state& state) {
     estimate_equal_replacements(state);
     return;
   }
+  if (sources_.empty()) return;
   const slot_layout& layout = state.layout();
   const block& top = blocks_[top_];
+  const std::int64_t heaviest = amount(state, state.weight(state.expert(sources_[0])));
   for (const std::int32_t rank : targets_) {
     const std::int32_t number = block_of_[rank];
+    // What any source brings here at most while the load that the block has now stays in it.
+    const std::int64_t most = transfer_gain(top, blocks_[number], 0, heaviest);
     bool empty_seen = !ledger_.has_room(rank);
     for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
       const std::int32_t leaving = state.expert(slot);
       block host = blocks_[number];
       std::int64_t loss = 0;
       if (leaving == no_expert) {
-        if (empty_seen) continue;
+        if (empty_seen || most <= least_offered()) continue;
         empty_seen = true;
       } else {
         if (state.replicas(leaving) < 2) continue;
+        // Where others of the expert carry too, its load stays in the block.
+        const bool leaves = state.flow(slot) > 0 && state.carriers(leaving) < 2;
+        if (!leaves && most <= least_offered()) continue;
         loss = stranded(state, slot);
+        if (!leaves && most - loss <= least_offered()) continue;
         const std::int64_t flow = amount(state, state.flow(slot));
         const std::int32_t refuge = flow > 0 ? refuge_of(state, slot) : number;
         if (refuge == top_) continue;
@@ -153,7 +163,7 @@ void flow_search::estimate_replacements(const flow_state& state) {
         last = expert;
         const std::int64_t gain =
             transfer_gain(top, host, 0, amount(state, state.weight(expert))) - loss;
-        if (gain <= 0) break;
+        if (gain <= least_offered()) break;
         offer(state, {gain, {source, slot, false}});
         if (++found == per_target) break;
       }
@@ -267,7 +277,7 @@ void flow_search::estimate_swaps(const flow_state& state) {
     const std::int64_t weight = amount(state, equal ? state.flow(source) : state.weight(expert));
     const bool divides = !equal && state.replicas(expert) > 1;
     const int home = layout.rank_of(source);
-    candidate best{best_.size() == limit_ ? best_.back().value : 0, {-1, -1, true}};
+    candidate best{least_offered(), {-1, -1, true}};
     for (std::size_t i = 0; i < ceilings_.size(); ++i) {
       const int rank = targets_[i];
       const block& host = blocks_[block_of_[rank]];

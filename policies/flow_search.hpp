@@ -74,6 +74,8 @@ class flow_search {
   std::int64_t fixed_load(const flow_state& state, int rank);
   std::int32_t refuge_of(const flow_state& state, std::int32_t slot) const;
   void estimate_swaps(const flow_state& state);
+  /// Candidates of this value or less are not among the best.
+  std::int64_t least_offered() const { return best_.size() == limit_ ? best_.back().value : 0; }
   void offer(const flow_state& state, const candidate& next);
   void estimate_equal_replacements(const flow_state& state);
   std::int64_t squares_lost_at(const flow_state& state, int rank, std::int64_t more) const;
@@ -92,6 +94,7 @@ class flow_search {
   std::vector<std::int64_t> fixed_load_;  // [ranks] -1: not known yet
   std::int32_t top_ = 0;
   std::vector<std::int32_t> sources_;   // slots of the fullest block
+  std::vector<std::int64_t> keys_;      // of targets
   std::vector<std::int32_t> targets_;   // ranks below it, emptiest first
   std::vector<std::int64_t> ceilings_;  // per target, what a swap may gain at most
   std::vector<candidate> best_;         // at most limit_, best first

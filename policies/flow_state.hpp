@@ -79,6 +79,8 @@ class flow_state {
   bool equal_shares() const { return rules_.equal_shares; }
   std::int64_t weight(std::int32_t expert) const { return weight_[expert]; }
   std::int32_t replicas(std::int32_t expert) const { return count_[expert]; }
+  /// Replicas that carry, where there are several.
+  std::int32_t carriers(std::int32_t expert) const { return now_.active_count[expert]; }
   std::int32_t first_slot(std::int32_t expert) const { return head_[expert]; }
   std::int32_t next_slot(std::int32_t slot) const { return next_[slot]; }
   bool holds(int rank, std::int32_t expert) const;
