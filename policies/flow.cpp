@@ -33,6 +33,7 @@ flow_planner::flow_planner(const flow_setting& setting)
                  1,
                  {setting.usable_slots.begin(), setting.usable_slots.end()},
                  false}),
+      counts_(setting.usable_slots),
       homes_(setting.experts, setting.homes, setting.usable_slots, setting.speeds) {
   rules_.speeds = setting.speeds;
   rules_.hosts = hosts_.ranks;
@@ -113,7 +114,8 @@ void flow_planner::try_other_homes(std::span<const std::int64_t> loads) {
 }
 
 /// Starts from the greedy's placement instead of the current one and takes what comes of it if that
-/// is clearly better: it moves nearly everything.
+/// is clearly better: it moves nearly everything. With equal shares, which cannot make up for
+/// replicas of sizes that do not fit together, then from one with other numbers of replicas.
 void flow_planner::plan_afresh(std::span<const std::int64_t> loads) {
   group_homes homes = homes_;
   homes.choose(loads);
@@ -126,6 +128,11 @@ void flow_planner::plan_afresh(std::span<const std::int64_t> loads) {
   } else {
     deepseek_.plan_layer(loads, *layout_, afresh_);
   }
+  search_from(loads, afresh_, homes);
+  const std::int64_t near = bound + std::max(worth, bound / gap_parts);
+  if (!setting_.equal_shares || homes.kept() || found_.fullest <= near) return;
+  if (layout_->ranks() > large_ranks) return;
+  counts_.place(loads, *layout_, afresh_);
   search_from(loads, afresh_, homes);
 }
 

@@ -22,8 +22,9 @@
 // 4. Where single moves get stuck: chains (flow_chains.hpp), and for ranks of few slots repacking
 //    below a level found by bisection (flow_repack.hpp). When the moves are spent, one that carries
 //    little is taken back for a better one.
-// 5. Without a limit on moves also a start from the greedy's placement, taken if it is clearly
-//    better, since it moves nearly everything. With groups (flow_groups.hpp) all of this happens
+// 5. Without a limit on moves also a start from the greedy's placement, and with equal shares from
+//    one whose numbers of replicas are searched (count_search.hpp), taken if it is clearly better,
+//    since it moves nearly everything. With groups (flow_groups.hpp) all of this happens
 //    inside the groups' nodes, and groups may change nodes.
 // 6. Where it is known how loads vary, hedge.hpp evens out what they may become.
 //
@@ -38,6 +39,7 @@
 
 #include "policies/align.hpp"
 #include "policies/balance.hpp"
+#include "policies/count_search.hpp"
 #include "policies/deepseek.hpp"
 #include "policies/flow_groups.hpp"
 #include "policies/flow_repack.hpp"
@@ -112,6 +114,7 @@ class flow_planner {
   layer_repair repair_;
   flow_repacker repacker_;
   deepseek_planner deepseek_;
+  count_search counts_;
   group_homes homes_;                 // of the current placement
   std::vector<std::int32_t> start_;   // [slots] the current experts, put right
   std::vector<std::int32_t> afresh_;  // [slots]
