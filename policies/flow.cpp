@@ -86,9 +86,15 @@ void flow_planner::search_from(std::span<const std::int64_t> loads,
                                std::span<const std::int32_t> experts, const group_homes& homes) {
   state_.start(loads, *layout_, experts, rules_);
   const std::int64_t bound = bound_at(loads, homes);
-  const std::int64_t parts = layout_->ranks() > large_ranks ? gap_parts_large : gap_parts;
-  const std::int64_t fullest =
-      search_.improve(state_, current_, homes, purse_, bound + bound / parts);
+  const std::int64_t target =
+      bound + bound / (layout_->ranks() > large_ranks ? gap_parts_large : gap_parts);
+  // The search goes as far as the target. From a start above it, it ends no clearly better than
+  // what is there already.
+  if (!found_.experts.empty() && found_.fullest <= target && state_.fullest() > target &&
+      !setting_.cold_start) {
+    return;
+  }
+  const std::int64_t fullest = search_.improve(state_, current_, homes, purse_, target);
   const std::int64_t worth = setting_.cold_start ? 0 : fullest / worth_parts;
   if (!found_.experts.empty() &&
       (fullest + worth >= found_.fullest || !search_.affordable(search_.best()))) {
