@@ -9,6 +9,7 @@
 #include <string>
 
 #include "jobs/exit_code.hpp"
+#include "jobs/move_limit.hpp"
 
 namespace ballast {
 
@@ -20,6 +21,15 @@ inline CLI::Range at_least_one() { return CLI::Range(std::int64_t{1}, std::int64
 inline CLI::Range at_least_zero() { return CLI::Range(std::int64_t{0}, std::int64_t{1} << 62); }
 inline CLI::Range at_least_minus_one() {
   return CLI::Range(std::int64_t{-1}, std::int64_t{1} << 62);
+}
+
+/// For --max-moves.
+inline CLI::Option* take_move_limits(CLI::Option* option) {
+  const auto why_wrong = [](const std::string& text) {
+    move_limit limit;
+    return read_move_limit(text, limit);
+  };
+  return option->check(CLI::Validator(why_wrong, ""))->type_name("N|P%")->default_str("any");
 }
 
 /// A 64-bit number, whole: CLI11 takes what is larger for the largest.

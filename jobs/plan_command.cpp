@@ -123,9 +123,10 @@ void add_plan_command(CLI::App& program, command_body& run) {
           "beyond its own are empty")
       ->excludes(budget)
       ->excludes(budget_bytes);
-  CLI::Option* moves =
-      list("--max-moves", o->max_moves, "Moves per layer, -1 for any number, or several")
-          ->check(at_least_minus_one());
+  CLI::Option* moves = take_move_limits(
+      list("--max-moves", o->max_moves,
+           "Moves per layer, as a number or a percentage of its slots (12%), -1 for any number, or "
+           "several"));
   list("--max-bytes", o->max_bytes, "Bytes received per rank, -1 for any number, or several")
       ->check(at_least_minus_one());
   plan->add_flag("--curve", o->curve,

@@ -97,9 +97,9 @@ void add_planning(CLI::App& command, replay_options& o) {
   command.add_option("--gain-min", o.gain_min, "Move only for a balance better by this")
       ->check(CLI::Range(0.0, 1.0))
       ->capture_default_str();
-  CLI::Option* max_moves =
-      command.add_option("--max-moves", o.max_moves, "Moves per layer and epoch")
-          ->check(at_least_zero());
+  CLI::Option* max_moves = take_move_limits(command.add_option(
+      "--max-moves", o.max_moves,
+      "Moves per layer and epoch, as a number or a percentage of its slots (12%)"));
   command
       .add_option("--moves-saved", o.moves_saved,
                   "So many times --max-moves may be saved for epochs that need more")

@@ -36,7 +36,7 @@ std::int64_t most_moves_of_a_layer(const planned& made) {
 
 std::vector<curve_point> measure(const plan_options& options, const plan_inputs& inputs,
                                  plan_choice choice) {
-  choice.max_moves = -1;
+  choice.max_moves = {};
   const planned unlimited = make_plan(options, inputs, choice);
   const std::int64_t most = most_moves_of_a_layer(unlimited);
   std::vector<curve_point> points;
@@ -52,7 +52,7 @@ std::vector<curve_point> measure(const plan_options& options, const plan_inputs&
     points.push_back(point);
   };
   for (std::int64_t budget = 0; budget < most; budget = std::max<std::int64_t>(1, 2 * budget)) {
-    choice.max_moves = budget;
+    choice.max_moves = {budget, 0};
     add(budget, make_plan(options, inputs, choice).summary);
   }
   add(-1, unlimited.summary);

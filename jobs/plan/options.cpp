@@ -33,7 +33,7 @@ std::vector<plan_choice> plan_choices(const plan_options& options) {
   for (const std::int32_t ranks : options.ranks)
     for (const plan_choice& of_slots : slots)
       for (const std::string& policy : options.policies)
-        for (const std::int64_t moves : options.max_moves)
+        for (const move_limit& moves : options.max_moves)
           for (const std::int64_t bytes : options.max_bytes)
             choices.push_back({ranks, of_slots.slots_per_rank, of_slots.slots_budget,
                                of_slots.slots_budget_bytes, policy, moves, bytes});

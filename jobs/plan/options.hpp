@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "jobs/move_limit.hpp"
 #include "jobs/prediction.hpp"
 #include "runtime/ballast.h"
 
@@ -32,7 +33,7 @@ struct plan_options {
   std::int64_t token_ns = 0;  ///< 0: not known
   std::int64_t horizon = 0;   ///< 0: none
   std::string current;
-  std::vector<std::int64_t> max_moves = {-1};
+  std::vector<move_limit> max_moves = {{}};
   std::vector<std::int64_t> max_bytes = {-1};
   bool curve = false;
   bool explain = false;
@@ -52,7 +53,7 @@ struct plan_choice {
   std::int64_t slots_budget = 0;        ///< slots per layer are chosen within it
   std::int64_t slots_budget_bytes = 0;  ///< the same in bytes
   std::string policy;
-  std::int64_t max_moves = -1;
+  move_limit max_moves;
   std::int64_t max_bytes = -1;
 };
 

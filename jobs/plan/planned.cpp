@@ -90,7 +90,6 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   request.compatible = options.compatible;
   request.equal_shares = options.equal_shares;
   request.cold_start = options.cold_start;
-  request.max_moves = choice.max_moves;
   request.max_bytes = choice.max_bytes;
   request.expert_bytes = inputs.expert_bytes;
   request.threads = options.threads;
@@ -109,6 +108,8 @@ planned make_plan(const plan_options& options, const plan_inputs& inputs,
   }
   if (choice.slots_per_rank == 0) use_budget(choice, inputs, made);
   if (inputs.current) use_current(options, *inputs.current, made);
+  request.max_moves =
+      choice.max_moves.of(static_cast<std::int64_t>(request.ranks) * request.slots_per_rank);
   for (int run = 0; run < 2; ++run) {
     ballast_plan* plan = nullptr;
     check(ballast_plan_create(&request, &plan));

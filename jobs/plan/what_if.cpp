@@ -20,16 +20,18 @@ constexpr double mib = 1024.0 * 1024.0;
 
 struct what_if_row {
   plan_choice choice;
-  std::string refused;  ///< why there is no plan; "" if there is
+  std::string refused;          ///< why there is no plan; "" if there is
+  std::int64_t max_moves = -1;  ///< of a layer, if there is a plan
   ballast_plan_summary summary = {};
   chosen_slots slots;
 };
 
 what_if_row plan_row(const plan_options& options, const plan_inputs& inputs,
                      const plan_choice& choice) {
-  what_if_row row{choice, "", {}, {}};
+  what_if_row row{choice, "", choice.max_moves.moves, {}, {}};
   try {
     planned made = make_plan(options, inputs, choice);
+    row.max_moves = made.request.max_moves;
     row.summary = made.summary;
     row.slots = std::move(made.slots);
   } catch (const job_error& e) {
@@ -59,6 +61,13 @@ std::string budget_text(const what_if_row& row) {
                              : "of " + most;
 }
 
+// "34 (12%)": what it comes to, and what was asked.
+std::string moves_text(const what_if_row& row) {
+  const std::string asked = row.choice.max_moves.text();
+  if (row.choice.max_moves.permille == 0 || !row.refused.empty()) return asked;
+  return fmt::format("{} ({})", row.max_moves, asked);
+}
+
 std::string limit_text(std::int64_t limit) { return limit < 0 ? "any" : std::to_string(limit); }
 
 void print_rows(const plan_options& options, const plan_inputs& inputs,
@@ -86,7 +95,7 @@ void print_rows(const plan_options& options, const plan_inputs& inputs,
   text_table table(std::move(columns));
   for (const what_if_row& row : rows) {
     std::vector<std::string> cells = {row.choice.policy, std::to_string(row.choice.ranks),
-                                      budget_text(row), limit_text(row.choice.max_moves),
+                                      budget_text(row), moves_text(row),
                                       limit_text(row.choice.max_bytes)};
     const ballast_plan_summary& s = row.summary;
     if (!row.refused.empty()) {
@@ -127,7 +136,7 @@ nlohmann::ordered_json to_json(const plan_inputs& inputs, const what_if_row& row
       {"ranks", row.choice.ranks},
       {"slots_per_rank",
        row.slots.slots.empty() ? row.choice.slots_per_rank : most_slots(row.slots.slots)},
-      {"max_moves", row.choice.max_moves},
+      {"max_moves", row.max_moves},
       {"max_bytes", row.choice.max_bytes}};
   if (row.choice.slots_budget > 0) cells["slots_budget"] = row.choice.slots_budget;
   if (row.choice.slots_budget_bytes > 0)

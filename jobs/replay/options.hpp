@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "jobs/move_limit.hpp"
 #include "jobs/prediction.hpp"
 #include "runtime/ballast.h"
 
@@ -34,7 +35,7 @@ struct replay_options {
   std::string objective = "tokens";
   bool equal_shares = false;
   std::int32_t groups = 0;  ///< 0: the model's, or 1
-  std::int64_t max_moves = -1;
+  move_limit max_moves;
   std::int32_t moves_saved = 0;
   std::int64_t max_bytes = -1;
   double balance_min = 1.0;

@@ -186,7 +186,8 @@ context_handle create_context(const mpi_session& mpi, const replay_options& opti
   config.horizon = options.horizon;
   config.balance_min_permille = permille("--balance-min", options.balance_min);
   config.gain_min_permille = permille("--gain-min", options.gain_min);
-  config.max_moves = options.max_moves;
+  config.max_moves =
+      options.max_moves.of(static_cast<std::int64_t>(mpi.size()) * shape.slots_per_rank);
   config.moves_saved = options.moves_saved;
   config.max_bytes = options.max_bytes;
   config.staging_experts = options.staging_experts;

@@ -240,6 +240,26 @@ TEST(cli_plan, equal_shares_are_another_plan_and_no_better_one) {
   EXPECT_LT(equal["balance"]["after"], free["balance"]["after"]);
 }
 
+TEST(cli_plan, moves_are_limited_by_a_number_or_a_part_of_the_slots) {
+  const temporary_folder folder;
+  const std::string file = folder.path("rows.json");
+  const arguments asked = {"plan",    "--generate", "model=deepseek-v2-lite,layers=2,steps=5",
+                           "--ranks", "8",          "--slots-per-rank",
+                           "9"};
+  const ending end = run(with(asked, {"--max-moves", "10%,7,2.5%", "--json", file}));
+  ASSERT_EQ(end.code, 0) << end.text();
+  std::ifstream stream(file);
+  const json rows = json::parse(stream, nullptr, false)["rows"];
+  ASSERT_EQ(rows.size(), 3u);
+  EXPECT_EQ(rows[0]["max_moves"], 7);  // of 72 slots
+  EXPECT_EQ(rows[0]["digest"], rows[1]["digest"]);
+  EXPECT_EQ(rows[2]["max_moves"], 1);
+  EXPECT_NE(end.out.find("7 (10%)"), std::string::npos) << end.text();
+  const ending wrong = run(with(asked, {"--max-moves", "7,120%"}));
+  EXPECT_EQ(wrong.code, 64);
+  EXPECT_NE(wrong.err.find("--max-moves: Value 120% is neither"), std::string::npos) << wrong.err;
+}
+
 TEST(cli_plan, lists_give_a_table_of_all_combinations) {
   const temporary_folder folder;
   const std::string file = folder.path("rows.json");

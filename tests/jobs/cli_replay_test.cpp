@@ -297,6 +297,16 @@ TEST_F(cli_replay, the_table_says_when_moves_have_paid_off) {
   EXPECT_NE(refused.out.find(" (" + steps.dump() + ")\n"), std::string::npos) << refused.text();
 }
 
+TEST_F(cli_replay, moves_may_be_limited_to_a_part_of_the_slots) {
+  const arguments recorded = with(small, {"--mode", "record", "--steps", "130"});
+  const auto first = [&](const char* limit) {  // of 3 ranks x 9 slots
+    return replay(3, with(recorded, {"--max-moves", limit}))["epochs"][0]["digest"];
+  };
+  const json tenth = first("10%");
+  EXPECT_EQ(tenth, first("2"));
+  EXPECT_NE(tenth, first("100%"));
+}
+
 TEST_F(cli_replay, prediction_and_prices_out_of_range_are_named) {
   const std::pair<arguments, std::string> cases[] = {
       {{"--token-ns", "0"}, "--token-ns: Value 0 not in range"},
