@@ -132,7 +132,8 @@ bool flow_search::take_first(flow_state& state, std::size_t first) {
 /// Makes the best of the candidates from the `first` on, by what they really bring, if any helps.
 bool flow_search::take_best(flow_state& state, std::size_t first) {
   const score_type before = state.score();
-  // With one move left, only the fullest rank counts.
+  // At the end of the purse only the fullest rank counts, which no estimate is about: all are
+  // tried.
   const bool final_move = ledger_.limited() && ledger_.moves_left() <= 2;
   const std::int64_t fullest = state.fullest();
   score_type most = 0;
@@ -140,7 +141,7 @@ bool flow_search::take_best(flow_state& state, std::size_t first) {
   std::size_t tried = 0;
   for (std::size_t i = first; i < best_.size(); ++i) {
     const candidate& next = best_[i];
-    if ((!final_move && most >= next.value) || (most > 0 && ++tried > tries)) break;
+    if (!final_move && (most >= next.value || (most > 0 && ++tried > tries))) break;
     state.begin_trial();
     apply(state, next.change);
     state.settle();
