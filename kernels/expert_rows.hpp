@@ -19,6 +19,8 @@ struct expert_shape {
   std::uint64_t bytes[expert_tensors_max] = {};          ///< of a row
   std::uint64_t packed_offset[expert_tensors_max] = {};  ///< in a packed expert
   std::uint64_t packed_bytes = 0;                        ///< of a packed expert
+
+  bool operator==(const expert_shape&) const = default;
 };
 
 /// At most expert_tensors_max tensors with these row sizes.
@@ -39,6 +41,20 @@ BALLAST_HOST_DEVICE inline unsigned char* address_of(const expert_shape& shape,
     return static_cast<unsigned char*>(rows.addresses[expert * shape.tensors + tensor]);
   return static_cast<unsigned char*>(rows.packed) + expert * shape.packed_bytes +
          shape.packed_offset[tensor];
+}
+
+/// Some experts out of a list of addresses: tensor t of the i-th is at addresses[first[i] + t].
+/// Goes to a kernel by value.
+struct picked_experts {
+  static constexpr int most = 32;
+  void* const* addresses = nullptr;
+  std::uint32_t first[most] = {};
+};
+
+BALLAST_HOST_DEVICE inline unsigned char* address_of(const expert_shape&,
+                                                     const picked_experts& picked,
+                                                     std::int64_t expert, int tensor) {
+  return static_cast<unsigned char*>(picked.addresses[picked.first[expert] + tensor]);
 }
 
 }  // namespace ballast

@@ -185,9 +185,10 @@ __device__ void finish_hashes(const expert_shape& shape, std::int64_t experts,
   }
 }
 
-template <typename Form>
+// Rows: expert_rows or picked_experts.
+template <typename Form, typename Rows>
 __global__ void __launch_bounds__(Form::threads, Form::ctas_per_multiprocessor)
-    hash_experts(const __grid_constant__ expert_shape shape, expert_rows rows,
+    hash_experts(const __grid_constant__ expert_shape shape, const __grid_constant__ Rows rows,
                  std::int64_t granules_per_expert, std::int64_t experts, std::uint64_t* hashes,
                  unsigned long long* sums) {
   __shared__ unsigned long long of_tensor[expert_tensors_max];
@@ -211,15 +212,24 @@ __global__ void __launch_bounds__(Form::threads, Form::ctas_per_multiprocessor)
     finish_hashes<Form::threads>(shape, experts, hashes, sums);
 }
 
-template <typename Form>
-device_status launch_form(const expert_shape& shape, const expert_rows& rows, std::int64_t experts,
+template <typename Form, typename Rows>
+device_status launch_form(const expert_shape& shape, const Rows& rows, std::int64_t experts,
                           std::uint64_t* hashes, std::uint64_t* scratch, int ctas,
                           device_stream stream) {
   const std::int64_t granules = granules_of<Form::threads>(shape);
   const std::int64_t grid =
       ctas > 0 ? ctas : ctas_for(granules * experts, Form::ctas_per_multiprocessor);
-  return launch(hash_experts<Form>, grid, Form::threads, 0, stream, shape, rows, granules, experts,
-                hashes, reinterpret_cast<unsigned long long*>(scratch));
+  return launch(hash_experts<Form, Rows>, grid, Form::threads, 0, stream, shape, rows, granules,
+                experts, hashes, reinterpret_cast<unsigned long long*>(scratch));
+}
+
+template <typename Rows>
+device_status hash_on_device(const expert_shape& shape, const Rows& rows, std::int64_t experts,
+                             std::uint64_t* hashes, std::uint64_t* scratch, int ctas,
+                             device_stream stream) {
+  if (experts <= 0) return 0;
+  return ctas > 0 ? launch_form<few_ctas>(shape, rows, experts, hashes, scratch, ctas, stream)
+                  : launch_form<whole_gpu>(shape, rows, experts, hashes, scratch, 0, stream);
 }
 
 }  // namespace
@@ -227,9 +237,13 @@ device_status launch_form(const expert_shape& shape, const expert_rows& rows, st
 device_status hash_experts_device(const expert_shape& shape, const expert_rows& rows,
                                   std::int64_t experts, std::uint64_t* hashes,
                                   std::uint64_t* scratch, int ctas, device_stream stream) {
-  if (experts <= 0) return 0;
-  return ctas > 0 ? launch_form<few_ctas>(shape, rows, experts, hashes, scratch, ctas, stream)
-                  : launch_form<whole_gpu>(shape, rows, experts, hashes, scratch, 0, stream);
+  return hash_on_device(shape, rows, experts, hashes, scratch, ctas, stream);
+}
+
+device_status hash_picked_device(const expert_shape& shape, const picked_experts& picked,
+                                 int experts, std::uint64_t* hashes, std::uint64_t* scratch,
+                                 int ctas, device_stream stream) {
+  return hash_on_device(shape, picked, experts, hashes, scratch, ctas, stream);
 }
 
 }  // namespace ballast

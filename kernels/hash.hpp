@@ -53,5 +53,9 @@ constexpr std::size_t hash_scratch_size(std::int32_t tensors, std::int64_t exper
 device_status hash_experts_device(const expert_shape& shape, const expert_rows& rows,
                                   std::int64_t experts, std::uint64_t* hashes,
                                   std::uint64_t* scratch, int ctas, device_stream stream);
+/// Of the first `experts` picked ones: one launch for experts of any rows and layers of a shape.
+device_status hash_picked_device(const expert_shape& shape, const picked_experts& picked,
+                                 int experts, std::uint64_t* hashes, std::uint64_t* scratch,
+                                 int ctas, device_stream stream);
 
 }  // namespace ballast

@@ -106,6 +106,8 @@ void cuda_backend::connect(const cluster_map& cluster) {
   options.bytes_per_step = config_.config.bytes_per_step;
   options.hash_ctas = config_.config.hash_ctas;
   options.receives_per_batch = config_.config.receives_per_batch;
+  options.moves_max =
+      std::int64_t{config_.config.layers} * config_.rows_per_rank() * cluster.rank_count();
   exchange_ = std::make_unique<device_exchange>(comm_, memory_, links_, compute_, options);
 }
 

@@ -4,11 +4,19 @@
 
 #include <algorithm>
 
-#include "kernels/hash.hpp"
 #include "runtime/error.hpp"
 #include "runtime/mpi_handles.hpp"
 
 namespace ballast {
+
+namespace {
+
+// What one call pulls: so much that the call takes no longer than the bytes (16 MiB: 46 us), and
+// large experts are hashed while the next ones travel.
+constexpr std::int64_t together_bytes = std::int64_t{16} << 20;
+constexpr int together_max = picked_experts::most;
+
+}  // namespace
 
 device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, device_links& links,
                                  cudaStream_t compute, const options& options)
@@ -18,17 +26,25 @@ device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, dev
       compute_(compute),
       options_(options),
       events_(2 * static_cast<std::size_t>(options.receives_per_batch)),
-      hashes_(events_.size()),
-      scratch_(hash_scratch_size(memory.tensor_count_max(), 1)),
-      copies_(memory.tensor_count_max()) {
+      hashes_(memory, events_.size(), options.hash_ctas),
+      copies_(static_cast<std::size_t>(together_max) * memory.tensor_count_max()) {
+  // A step allocates nothing.
+  const auto receives = static_cast<std::size_t>(options.receives_per_batch);
+  const std::size_t moves = receives * links.island.size();  // of a batch
   for (active_batch& a : active_) {
-    a.arrivals.reserve(options.receives_per_batch);
-    a.tokens.reserve(options.receives_per_batch);
+    a.arrivals.reserve(receives);
+    a.enqueued.reserve(receives);
+    a.groups.reserve(receives);
+    a.tokens.reserve(moves);
+    a.rounds.reserve(moves);
   }
+  by_nccl_.reserve(options.moves_max);
+  for (std::vector<message>* of_round : {&sends_, &receives_})
+    of_round->reserve(receives * memory.tensor_count_max());
 }
 
 device_exchange::~device_exchange() {
-  for (const background_stream* s : {&pulls_, &checks_}) cudaStreamSynchronize(s->get());
+  for (const cudaStream_t stream : {pulls_.get(), hashes_.stream()}) cudaStreamSynchronize(stream);
 }
 
 bool device_exchange::wait_for_nccl(double seconds) {
@@ -84,16 +100,18 @@ void device_exchange::start(int batch) {
   list_operations(a);
   list_nccl_rounds(a);
   a.ready.record(compute_);
+  a.ready_passed = false;
   for (const background_stream* s : {&pulls_, &nccl_stream_})
     BALLAST_CUDA(cudaStreamWaitEvent(s->get(), a.ready.get(), 0));
 }
 
 void device_exchange::list_operations(active_batch& a) {
   a.arrivals.clear();
+  a.enqueued.clear();
+  a.groups.clear();
+  a.hashes_used = 0;
   a.tokens.clear();
   const auto& operations = operations_->operations;
-  const std::size_t first_slot =
-      static_cast<std::size_t>(a.batch % 2) * options_.receives_per_batch;
   for (std::int32_t o = operations_->first_of_batch[a.batch];
        o < operations_->first_of_batch[a.batch + 1]; ++o) {
     const rank_operation& op = operations[o];
@@ -103,8 +121,7 @@ void device_exchange::list_operations(active_batch& a) {
     }
     BALLAST_EXPECT(a.arrivals.size() < static_cast<std::size_t>(options_.receives_per_batch),
                    "a batch has more receives than it may");
-    a.arrivals.push_back(
-        {op.move, op.peer, stage::waiting, first_slot + a.arrivals.size(), MPI_REQUEST_NULL});
+    a.arrivals.push_back({op.move, op.peer, stage::waiting, -1, MPI_REQUEST_NULL});
   }
   // The vectors do not grow from here on: MPI keeps the addresses of the requests.
   for (arrival& in : a.arrivals) {
@@ -143,7 +160,9 @@ void device_exchange::progress() {
   for (int i = 0; i < active_count_; ++i) {
     active_batch& a = active_[(first_active_ + i) % 2];
     send_tokens(a);
-    for (arrival& in : a.arrivals) advance(a, in);
+    for (arrival& in : a.arrivals) find_readable(a, in);
+    pull_readable(a);
+    for (arrival_group& group : a.groups) advance(a, group);
   }
   while (active_count_ > 0 && is_complete(active_[first_active_ % 2])) {
     arrived_ += bad_move_ < 0;  // a batch with a bad move, and those after it, do not count
@@ -152,76 +171,121 @@ void device_exchange::progress() {
   }
 }
 
-void device_exchange::advance(active_batch& a, arrival& in) {
-  if (in.at == stage::waiting && in.source == options_.rank &&
-      (draining_ || schedule_->moves[in.move].forwards < 0 ||
-       has_landed(a, schedule_->moves[in.move]))) {
-    in.at = stage::readable;  // and the streams wait for `ready`
-  }
-  if (in.at == stage::waiting && in.token != MPI_REQUEST_NULL) {
+void device_exchange::find_readable(const active_batch& a, arrival& in) {
+  if (in.at != stage::waiting) return;
+  if (in.token != MPI_REQUEST_NULL) {
     int here = 0;
     BALLAST_MPI(MPI_Test(&in.token, &here, MPI_STATUS_IGNORE));
     if (here != 0) in.at = stage::readable;
-  }
-  if (in.at == stage::readable) {
-    if (draining_) {
-      in.at = stage::done;
-    } else if (may_fetch()) {
-      fetch(a, in);
-    }
-  }
-  // By NCCL on its way with a round that will not be posted any more.
-  if (in.at == stage::waiting && draining_ && in.token == MPI_REQUEST_NULL) in.at = stage::done;
-  if (in.at == stage::moving && events_[in.slot].passed()) check(a, in);
-  if (in.at == stage::hashing && events_[in.slot].passed()) {
+  } else if (draining_) {
+    in.at = stage::done;  // also what would come by a round of NCCL that is posted no more
+  } else if (in.source == options_.rank) {
     const scheduled_move& move = schedule_->moves[in.move];
-    const bool good = hashes_[in.slot] == memory_.hash_of_expert(move.layer, move.expert);
-    if (!good && bad_move_ < 0) bad_move_ = in.move;
-    in.at = stage::done;
+    if (move.forwards < 0 || has_landed(a, move)) in.at = stage::readable;
   }
 }
 
-void device_exchange::fetch(const active_batch& a, arrival& in) {
+void device_exchange::pull_readable(active_batch& a) {
+  std::int64_t bytes = 0;
+  int count = 0;
+  const auto close = [&] {
+    if (count == 0) return;
+    copies_.enqueue(pulls_.get());
+    close_group(a, pulls_.get());
+    bytes = count = 0;
+  };
+  for (arrival& in : a.arrivals) {
+    if (in.at != stage::readable) continue;
+    if (draining_) {
+      in.at = stage::done;
+      continue;
+    }
+    if (!may_fetch()) break;
+    const std::int64_t of_expert = memory_.expert_bytes(schedule_->moves[in.move].layer);
+    enqueue_pull(a, in);
+    note_enqueued(a, in);
+    budget_ -= of_expert;
+    bytes += of_expert;
+    if (++count == together_max || bytes >= together_bytes) close();
+  }
+  close();
+}
+
+// The streams wait for `ready`.
+void device_exchange::enqueue_pull(const active_batch& a, const arrival& in) {
   const scheduled_move& move = schedule_->moves[in.move];
   const weight_location from = source_of(move, a.batch);
   const weight_location to = landing(move, a.batch);
   if (in.source == options_.rank) {
     // By a kernel: a copy engine is slow inside its own GPU.
     memory_.copy_on(pulls_.get(), move.layer, from, to, options_.hash_ctas);
-  } else {
-    const int neighbour = links_.neighbour[in.source];
-    for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
-      copies_.add(memory_.address(move.layer, t, to),
-                  links_.peers.address(neighbour, move.layer, t, from),
-                  memory_.tensor_bytes(move.layer, t));
-    }
-    copies_.enqueue(pulls_.get());
-  }
-  events_[in.slot].record(pulls_.get());
-  in.at = stage::moving;
-  budget_ -= memory_.expert_bytes(move.layer);
-  bytes_received_ += memory_.expert_bytes(move.layer);
-}
-
-// The weights are there. A wrong arrival is noted, not thrown: all ranks learn of it by the next
-// vote.
-void device_exchange::check(const active_batch& a, arrival& in) {
-  const scheduled_move& move = schedule_->moves[in.move];
-  const weight_location where = landing(move, a.batch);
-  if (corrupt_arrival_ && in.source != options_.rank) {
-    memory_.flip_bit(memory_.address(move.layer, 0, where));
-    corrupt_arrival_ = false;
-  }
-  if (!to_verify(in.move)) {
-    in.at = stage::done;
     return;
   }
-  check_cuda(static_cast<cudaError_t>(hash_experts_device(
-                 memory_.shape(move.layer), memory_.rows_at(move.layer, where), 1,
-                 hashes_.data() + in.slot, scratch_.data(), options_.hash_ctas, checks_.get())),
-             "hash_experts_device");
-  events_[in.slot].record(checks_.get());
-  in.at = stage::hashing;
+  const int neighbour = links_.neighbour[in.source];
+  for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
+    copies_.add(memory_.address(move.layer, t, to),
+                links_.peers.address(neighbour, move.layer, t, from),
+                memory_.tensor_bytes(move.layer, t));
+  }
+}
+
+void device_exchange::note_enqueued(active_batch& a, arrival& in) {
+  a.enqueued.push_back(static_cast<std::int32_t>(&in - a.arrivals.data()));
+  in.at = stage::moving;
+  bytes_received_ += memory_.expert_bytes(schedule_->moves[in.move].layer);
+}
+
+// What has been enqueued since the last group of the batch is complete when `stream` has come
+// so far.
+void device_exchange::close_group(active_batch& a, cudaStream_t stream) {
+  arrival_group group;
+  group.first = a.groups.empty() ? 0 : a.groups.back().last;
+  group.last = static_cast<std::int32_t>(a.enqueued.size());
+  group.event =
+      static_cast<std::int32_t>(a.batch % 2 * options_.receives_per_batch + std::ssize(a.groups));
+  events_[group.event].record(stream);
+  a.groups.push_back(group);
+}
+
+void device_exchange::advance(active_batch& a, arrival_group& group) {
+  if (group.at == arrival_group::stage::moving && events_[group.event].passed()) check(a, group);
+  if (group.at == arrival_group::stage::hashing && events_[group.event].passed()) compare(a, group);
+}
+
+// The weights are there.
+void device_exchange::check(active_batch& a, arrival_group& group) {
+  bool hashed = false;
+  for (std::int32_t i = group.first; i < group.last; ++i) {
+    arrival& in = a.arrivals[a.enqueued[i]];
+    const scheduled_move& move = schedule_->moves[in.move];
+    const weight_location where = landing(move, a.batch);
+    if (corrupt_arrival_ && in.source != options_.rank) {
+      memory_.flip_bit(memory_.address(move.layer, 0, where));
+      corrupt_arrival_ = false;
+    }
+    if (to_verify(in.move)) {
+      in.hash = a.batch % 2 * options_.receives_per_batch + a.hashes_used++;
+      hashes_.add(move.layer, where, in.hash);
+      hashed = true;
+    } else {
+      in.at = stage::done;
+    }
+  }
+  if (hashed) hashes_.launch(events_[group.event]);
+  group.at = hashed ? arrival_group::stage::hashing : arrival_group::stage::done;
+}
+
+// A wrong arrival is noted, not thrown: all ranks learn of it by the next vote.
+void device_exchange::compare(active_batch& a, arrival_group& group) {
+  for (std::int32_t i = group.first; i < group.last; ++i) {
+    arrival& in = a.arrivals[a.enqueued[i]];
+    if (in.at == stage::done) continue;
+    const scheduled_move& move = schedule_->moves[in.move];
+    const bool good = hashes_[in.hash] == memory_.hash_of_expert(move.layer, move.expert);
+    if (!good && bad_move_ < 0) bad_move_ = in.move;
+    in.at = stage::done;
+  }
+  group.at = arrival_group::stage::done;
 }
 
 bool device_exchange::to_verify(std::int32_t move) const {
@@ -230,9 +294,10 @@ bool device_exchange::to_verify(std::int32_t move) const {
 
 // A draining receiver waits for its tokens, so they are sent in any case.
 void device_exchange::send_tokens(active_batch& a) {
+  if (!a.tokens.empty() && !a.ready_passed) a.ready_passed = a.ready.passed();
   for (token& out : a.tokens) {
     const scheduled_move& move = schedule_->moves[out.move];
-    if (!out.sent && (draining_ || (move.forwards < 0 ? a.ready.passed() : has_landed(a, move)))) {
+    if (!out.sent && (draining_ || (move.forwards < 0 ? a.ready_passed : has_landed(a, move)))) {
       BALLAST_MPI(
           MPI_Isend(nullptr, 0, MPI_BYTE, out.peer, tag_of_move(out.move), comm_, &out.request));
       out.sent = true;
@@ -308,13 +373,12 @@ void device_exchange::post_nccl_round(active_batch& a, std::int32_t round) {
 // The moves of receives [first, last) that are complete have arrived when the group just posted
 // ends.
 void device_exchange::note_arrivals(active_batch& a, std::size_t first, std::size_t last) {
+  const std::size_t before = a.enqueued.size();
   for (std::size_t i = first; i < last; ++i) {
-    if (receives_[i].completes < 0) continue;
-    arrival& in = *std::ranges::find(a.arrivals, receives_[i].completes, &arrival::move);
-    events_[in.slot].record(nccl_stream_.get());
-    in.at = stage::moving;
-    bytes_received_ += memory_.expert_bytes(schedule_->moves[in.move].layer);
+    if (receives_[i].completes >= 0)
+      note_enqueued(a, *std::ranges::find(a.arrivals, receives_[i].completes, &arrival::move));
   }
+  if (a.enqueued.size() > before) close_group(a, nccl_stream_.get());
 }
 
 weight_location device_exchange::landing(const scheduled_move& move, int batch) const {

@@ -12,6 +12,9 @@
 //
 //   host     in each step: tokens, polls, the next pulls; a batch that has arrived goes to the vote
 //
+// Small experts travel together: the pulls enqueued in a step share calls and events up to some
+// bytes, and so do their hashes, because such a call takes the host longer than the bytes take.
+//
 // Transport `copy`: the receiver pulls. It needs nobody's GPU, but it must not read a row that its
 // owner's compute stream has still to write (the copies of an earlier commit) or that is itself on
 // its way there (a forward); so the owner's host sends an empty message, the token, as soon as the
@@ -25,6 +28,7 @@
 #include <memory>
 #include <vector>
 
+#include "runtime/cuda/arrival_hashes.hpp"
 #include "runtime/cuda/device_memory.hpp"
 #include "runtime/cuda/nccl_link.hpp"
 #include "runtime/cuda/peer_memory.hpp"
@@ -56,6 +60,7 @@ class device_exchange final : public exchange {
     std::int64_t bytes_per_step = 0;  ///< 0: unpaced
     std::int32_t hash_ctas = 1;
     std::int32_t receives_per_batch = 1;
+    std::int64_t moves_max = 0;  ///< of a schedule
   };
 
   /// References are kept; `comm` carries tokens.
@@ -81,15 +86,22 @@ class device_exchange final : public exchange {
   void corrupt_source(const scheduled_move& move) override;
 
  private:
-  enum class stage : std::uint8_t { waiting, readable, moving, hashing, done };
+  enum class stage : std::uint8_t { waiting, readable, moving, done };
 
   /// A move into this rank.
   struct arrival {
     std::int32_t move = 0;
     std::int32_t source = 0;  ///< rank
     stage at = stage::waiting;
-    std::size_t slot = 0;  ///< of events_ and hashes_
+    std::int32_t hash = -1;  ///< its slot in hashes_, or -1: not verified
     MPI_Request token = MPI_REQUEST_NULL;
+  };
+  /// Arrivals that were enqueued together and are found complete by one event.
+  struct arrival_group {
+    enum class stage : std::uint8_t { moving, hashing, done } at = stage::moving;
+    std::int32_t first = 0;  ///< of `enqueued`
+    std::int32_t last = 0;
+    std::int32_t event = 0;  ///< of events_
   };
   /// A token that this rank owes.
   struct token {
@@ -105,10 +117,14 @@ class device_exchange final : public exchange {
   struct active_batch {
     int batch = 0;
     std::vector<arrival> arrivals;
+    std::vector<std::int32_t> enqueued;  ///< of arrivals, in the order of their groups
+    std::vector<arrival_group> groups;
+    std::int32_t hashes_used = 0;
     std::vector<token> tokens;
     std::vector<nccl_round> rounds;
     std::size_t rounds_posted = 0;
     event ready;  ///< of the compute stream, when the batch was started
+    bool ready_passed = false;
   };
 
   /// One tensor of a move, as NCCL sends or receives it.
@@ -127,9 +143,14 @@ class device_exchange final : public exchange {
   void note_arrivals(active_batch& a, std::size_t first, std::size_t last);
   void send_tokens(active_batch& a);
   bool has_landed(const active_batch& a, const scheduled_move& move) const;
-  void advance(active_batch& a, arrival& in);
-  void fetch(const active_batch& a, arrival& in);
-  void check(const active_batch& a, arrival& in);
+  void find_readable(const active_batch& a, arrival& in);
+  void pull_readable(active_batch& a);
+  void enqueue_pull(const active_batch& a, const arrival& in);
+  void note_enqueued(active_batch& a, arrival& in);
+  void close_group(active_batch& a, cudaStream_t stream);
+  void advance(active_batch& a, arrival_group& group);
+  void check(active_batch& a, arrival_group& group);
+  void compare(active_batch& a, arrival_group& group);
   bool may_fetch() const { return unpaced() || budget_ > 0; }
   bool unpaced() const { return options_.bytes_per_step == 0; }
   bool to_verify(std::int32_t move) const;
@@ -144,10 +165,8 @@ class device_exchange final : public exchange {
   options options_;
   background_stream pulls_;
   background_stream nccl_stream_{background_stream::priority::urgent};
-  background_stream checks_{background_stream::priority::urgent};
-  std::vector<event> events_;             // [2 batches][receives_per_batch]
-  pinned_buffer<std::uint64_t> hashes_;   // the same
-  device_buffer<std::uint64_t> scratch_;  // of the hash kernel; its launches are ordered
+  std::vector<event> events_;  // [2 batches][receives_per_batch]
+  arrival_hashes hashes_;      // the same
   copy_list copies_;
 
   const schedule* schedule_ = nullptr;

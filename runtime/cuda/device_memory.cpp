@@ -64,10 +64,14 @@ void device_memory::allocate_staging(int rows) {
   hashes_ = pinned_buffer<std::uint64_t>(rows_per_rank());
 }
 
-expert_rows device_memory::rows_at(int layer, weight_location where) const {
+std::uint32_t device_memory::first_address(int layer, weight_location where) const {
   const std::size_t row =
       where.half < 0 ? where.row : rows_per_rank() + where.half * staging_rows() + where.row;
-  return {addresses_.data() + first_address_[layer] + row * tensor_count(layer), nullptr};
+  return static_cast<std::uint32_t>(first_address_[layer] + row * tensor_count(layer));
+}
+
+expert_rows device_memory::rows_at(int layer, weight_location where) const {
+  return {addresses_.data() + first_address(layer, where), nullptr};
 }
 
 std::uint64_t device_memory::hash(int layer, weight_location where) const {

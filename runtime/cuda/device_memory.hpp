@@ -33,6 +33,9 @@ class device_memory final : public expert_memory {
   /// For kernels: an expert's tensors, and the addresses of one that is there, in device memory.
   const expert_shape& shape(int layer) const { return shapes_[layer]; }
   expert_rows rows_at(int layer, weight_location where) const;
+  /// The same for many at once: the list of all addresses, and where in it those of one begin.
+  void* const* addresses() const { return addresses_.data(); }
+  std::uint32_t first_address(int layer, weight_location where) const;
 
   const std::byte* staging() const { return device_staging_.data(); }
 

@@ -11,6 +11,7 @@ void copy_list::add(void* to, const void* from, std::size_t bytes) {
 }
 
 void copy_list::enqueue(cudaStream_t stream) {
+  if (to_.empty()) return;
 #if CUDART_VERSION >= 13000
   cudaMemcpyAttributes how = {};
   how.srcAccessOrder = cudaMemcpySrcAccessOrderStream;

@@ -60,6 +60,36 @@ TEST_F(hash_gpu, many_experts_are_hashed_by_one_launch) {
   compare(shape, rows, 1200, 0);
 }
 
+TEST_F(hash_gpu, picked_experts_have_the_hashes_of_their_rows_in_the_order_of_picking) {
+  std::mt19937_64 random(7);
+  for (const int tensors : {1, 3, 64}) {
+    const expert_shape shape = random_shape(tensors, 50000, random);
+    constexpr std::int64_t experts = 40;
+    weight_rows rows(shape, experts, 16, random);
+    std::vector<std::uint64_t> of_row(experts);
+    hash_experts_host(shape, rows.host(), experts, of_row.data());
+    device_array<std::uint64_t> scratch(
+        std::vector<std::uint64_t>(hash_scratch_size(shape.tensors, picked_experts::most), 0));
+    for (const int count : {1, 2, 7, picked_experts::most}) {
+      for (const int ctas : {0, 1, 2, 8}) {
+        picked_experts picked = {rows.device().addresses, {}};
+        std::vector<std::uint64_t> expected;
+        for (int i = 0; i < count; ++i) {
+          const std::uint64_t row = random() % experts;
+          picked.first[i] = static_cast<std::uint32_t>(row * tensors);
+          expected.push_back(of_row[row]);
+        }
+        const device_array<std::uint64_t> hashes(count);
+        check_cuda(
+            hash_picked_device(shape, picked, count, hashes.data(), scratch.data(), ctas, stream()),
+            "hash");
+        finish();
+        ASSERT_EQ(hashes.get(), expected) << tensors << " tensors, " << ctas << " CTAs";
+      }
+    }
+  }
+}
+
 TEST_F(hash_gpu, packed_experts_have_the_hash_of_their_rows) {
   std::mt19937_64 random(3);
   const std::uint64_t sizes[] = {100, 8193, 0, 3};

@@ -13,14 +13,16 @@ filter=${1:-*}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp
 : "${NCCL_NVLS_ENABLE:=0}"
-export NCCL_NVLS_ENABLE
+: "${BALLAST_TEST_EVERY:=4}" # of the sweep's settings: a context on a GPU starts in 0.1 s
+export NCCL_NVLS_ENABLE BALLAST_TEST_EVERY
 tests=(gpu_bad_input_test gpu_drill_test gpu_protocol_test gpu_sweep_test)
 
 nvidia-smi -L
 generator=()
 if command -v ninja > /dev/null && [ ! -f "$BUILD/CMakeCache.txt" ]; then generator=(-G Ninja); fi
+mkdir -p "$BUILD"
 cmake -S . -B "$BUILD" "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DBALLAST_CUDA=ON \
-  -DBUILD_TESTING=ON > "$BUILD.configure.log" 2>&1 || { tail -20 "$BUILD.configure.log"; exit 71; }
+  -DBUILD_TESTING=ON > "$BUILD/configure.log" 2>&1 || { tail -20 "$BUILD/configure.log"; exit 71; }
 cmake --build "$BUILD" --parallel "$BUILD_JOBS" --target "${tests[@]}" kill_test moe_engine > "$BUILD/build.log" 2>&1 ||
   { grep -E "error" -A5 "$BUILD/build.log" | head -40 >&2; exit 71; }
 
@@ -44,15 +46,17 @@ for test in "${tests[@]}"; do
   if [ "$gpus" -ge 2 ]; then run nccl 2 "$test"; fi
 done
 if [ "$gpus" -ge 2 ]; then run auto 2 gpu_sweep_test; fi
-log=$BUILD/memcheck.log
-if timeout "$SECONDS_EACH" mpirun -np 2 compute-sanitizer --tool memcheck --error-exitcode 9 \
-  "$BUILD/tests/gpu/gpu_drill_test" --gtest_filter='*wrong_arrival*' > "$log" 2>&1; then
-  echo "memcheck of gpu_drill_test: clean"
-else
-  echo "memcheck of gpu_drill_test: FAILED"
-  grep -E "=====" "$log" | head -12
-  failed=1
-fi
+for tool in memcheck racecheck; do
+  log=$BUILD/$tool.log
+  if timeout "$SECONDS_EACH" mpirun -np 2 compute-sanitizer --tool "$tool" --error-exitcode 9 \
+    "$BUILD/tests/gpu/gpu_drill_test" --gtest_filter='*wrong_arrival*' > "$log" 2>&1; then
+    echo "$tool of gpu_drill_test: clean"
+  else
+    echo "$tool of gpu_drill_test: FAILED"
+    grep -E "=====" "$log" | head -12
+    failed=1
+  fi
+done
 engine() { # OPTIONS...
   local log=$BUILD/engine.log
   if timeout "$SECONDS_EACH" mpirun -np "$gpus" "$BUILD/tests/gpu/moe_engine" "$@" > "$log" 2>&1; then

@@ -2,6 +2,7 @@
 // every step.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 
@@ -16,6 +17,12 @@ constexpr bool sanitized = true;
 #else
 constexpr bool sanitized = false;
 #endif
+
+// How many are tried where a test may take longer, or must be done sooner, than by default.
+std::uint64_t from_environment(const char* name, std::uint64_t otherwise) {
+  const char* given = std::getenv(name);
+  return given == nullptr ? otherwise : std::max(std::strtoull(given, nullptr, 10), 1ull);
+}
 
 constexpr const char* way_names[] = {"auto", "vacate", "spare", "staged"};
 
@@ -36,6 +43,8 @@ int play_epochs(const live_options& options, int epochs) {
 
 TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
   const int ranks = size_of(MPI_COMM_WORLD);
+  const std::uint64_t every =
+      from_environment("BALLAST_TEST_EVERY", ranks > 4 || sanitized ? 5 : 1);
   std::uint64_t seed = 0;
   for (int p = 0; ballast_policy_name(p) != nullptr; ++p) {
     const std::string policy = ballast_policy_name(p);
@@ -46,7 +55,7 @@ TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
         for (const int verify : {BALLAST_VERIFY_FULL, BALLAST_VERIFY_SAMPLE, BALLAST_VERIFY_OFF}) {
           for (const int paced : {0, 300}) {  // bytes: about an expert in a step
             ++seed;
-            if ((ranks > 4 || sanitized) && seed % 5 != 0) continue;
+            if (seed % every != 0) continue;
             SCOPED_TRACE(policy + ", way " + way_names[way] + ", lag " + std::to_string(lag) +
                          ", verify " + std::to_string(verify) + (paced ? ", paced" : "") +
                          ", seed " + std::to_string(seed));
@@ -74,8 +83,7 @@ TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
 TEST(sweep, random_shapes_and_settings) {
   const int ranks = size_of(MPI_COMM_WORLD);
   const char* policies[] = {"random", "deepseek", "deepseek-hierarchical", "deepseek-global"};
-  const char* given = std::getenv("BALLAST_TEST_SEEDS");
-  const std::uint64_t seeds = given == nullptr ? 60 : std::strtoull(given, nullptr, 10);
+  const std::uint64_t seeds = from_environment("BALLAST_TEST_SEEDS", 60);
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937_64 random(seed);
