@@ -16,6 +16,9 @@ namespace {
 constexpr std::int64_t together_bytes = std::int64_t{16} << 20;
 constexpr int together_max = picked_experts::most;
 
+// Of a paced step: each copy by a copy engine takes the host 2 to 5 us, however few its bytes.
+constexpr std::int64_t copies_per_step = 16;
+
 }  // namespace
 
 device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, device_links& links,
@@ -25,8 +28,8 @@ device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, dev
       links_(links),
       compute_(compute),
       options_(options),
-      events_(2 * static_cast<std::size_t>(options.receives_per_batch)),
-      hashes_(memory, events_.size(), options.hash_ctas),
+      events_(4 * static_cast<std::size_t>(options.receives_per_batch)),
+      hashes_(memory, 2 * static_cast<std::size_t>(options.receives_per_batch), options.hash_ctas),
       copies_(static_cast<std::size_t>(together_max) * memory.tensor_count_max()) {
   // A step allocates nothing.
   const auto receives = static_cast<std::size_t>(options.receives_per_batch);
@@ -44,7 +47,8 @@ device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, dev
 }
 
 device_exchange::~device_exchange() {
-  for (const cudaStream_t stream : {pulls_.get(), hashes_.stream()}) cudaStreamSynchronize(stream);
+  for (const cudaStream_t stream : {pulls_.get(), copy_stream_.get(), hashes_.stream()})
+    cudaStreamSynchronize(stream);
 }
 
 bool device_exchange::wait_for_nccl(double seconds) {
@@ -69,6 +73,7 @@ void device_exchange::begin(const schedule& schedule, const rank_operations& ope
   bad_move_ = -1;
   draining_ = false;
   budget_ = nccl_budget_ = options_.bytes_per_step;
+  copies_left_ = copies_per_step;
   choose_transports();
 }
 
@@ -101,7 +106,7 @@ void device_exchange::start(int batch) {
   list_nccl_rounds(a);
   a.ready.record(compute_);
   a.ready_passed = false;
-  for (const background_stream* s : {&pulls_, &nccl_stream_})
+  for (const background_stream* s : {&pulls_, &copy_stream_, &nccl_stream_})
     BALLAST_CUDA(cudaStreamWaitEvent(s->get(), a.ready.get(), 0));
 }
 
@@ -130,23 +135,9 @@ void device_exchange::list_operations(active_batch& a) {
   }
 }
 
-// From the whole schedule, so that all ranks have the same list.
-void device_exchange::list_nccl_rounds(active_batch& a) {
-  a.rounds.clear();
-  a.rounds_posted = 0;
-  const batch& b = schedule_->batches[a.batch];
-  for (std::int32_t m = b.first_move; m < b.first_move + b.move_count; ++m) {
-    const scheduled_move& move = schedule_->moves[m];
-    if (!goes_by_nccl(m)) continue;
-    const std::int64_t bytes = memory_.expert_bytes(move.layer);
-    if (a.rounds.empty() || a.rounds.back().round != move.round)
-      a.rounds.push_back({move.round, 0});
-    a.rounds.back().bytes = std::max(a.rounds.back().bytes, bytes);
-  }
-}
-
 void device_exchange::refill() {
   budget_ = std::min(options_.bytes_per_step, budget_ + options_.bytes_per_step);
+  copies_left_ = copies_per_step;
   nccl_budget_ = std::min(options_.bytes_per_step, nccl_budget_ + options_.bytes_per_step);
 }
 
@@ -188,11 +179,15 @@ void device_exchange::find_readable(const active_batch& a, arrival& in) {
 void device_exchange::pull_readable(active_batch& a) {
   std::int64_t bytes = 0;
   int count = 0;
+  bool by_kernels_too = false;
   const auto close = [&] {
     if (count == 0) return;
-    copies_.enqueue(pulls_.get());
-    close_group(a, pulls_.get());
+    by_kernels_too |= copies_.has_short();
+    copies_left_ -= static_cast<std::int64_t>(copies_.engine_copies());
+    copies_.enqueue(pulls_.get(), copy_stream_.get());
+    close_group(a, pulls_.get(), by_kernels_too);
     bytes = count = 0;
+    by_kernels_too = false;
   };
   for (arrival& in : a.arrivals) {
     if (in.at != stage::readable) continue;
@@ -204,6 +199,7 @@ void device_exchange::pull_readable(active_batch& a) {
     const std::int64_t of_expert = memory_.expert_bytes(schedule_->moves[in.move].layer);
     enqueue_pull(a, in);
     note_enqueued(a, in);
+    by_kernels_too |= in.source == options_.rank;
     budget_ -= of_expert;
     bytes += of_expert;
     if (++count == together_max || bytes >= together_bytes) close();
@@ -218,7 +214,7 @@ void device_exchange::enqueue_pull(const active_batch& a, const arrival& in) {
   const weight_location to = landing(move, a.batch);
   if (in.source == options_.rank) {
     // By a kernel: a copy engine is slow inside its own GPU.
-    memory_.copy_on(pulls_.get(), move.layer, from, to, options_.hash_ctas);
+    memory_.copy_on(copy_stream_.get(), move.layer, from, to, options_.hash_ctas);
     return;
   }
   const int neighbour = links_.neighbour[in.source];
@@ -236,19 +232,26 @@ void device_exchange::note_enqueued(active_batch& a, arrival& in) {
 }
 
 // What has been enqueued since the last group of the batch is complete when `stream` has come
-// so far.
-void device_exchange::close_group(active_batch& a, cudaStream_t stream) {
+// so far, and the stream of the copies.
+void device_exchange::close_group(active_batch& a, cudaStream_t stream, bool by_kernels_too) {
   arrival_group group;
   group.first = a.groups.empty() ? 0 : a.groups.back().last;
   group.last = static_cast<std::int32_t>(a.enqueued.size());
-  group.event =
-      static_cast<std::int32_t>(a.batch % 2 * options_.receives_per_batch + std::ssize(a.groups));
+  group.event = 2 * static_cast<std::int32_t>(a.batch % 2 * options_.receives_per_batch +
+                                              std::ssize(a.groups));
+  group.by_kernels_too = by_kernels_too;
   events_[group.event].record(stream);
+  if (by_kernels_too) events_[group.event + 1].record(copy_stream_.get());
   a.groups.push_back(group);
 }
 
+bool device_exchange::passed(const arrival_group& group) const {
+  return (!group.by_kernels_too || events_[group.event + 1].passed()) &&
+         events_[group.event].passed();
+}
+
 void device_exchange::advance(active_batch& a, arrival_group& group) {
-  if (group.at == arrival_group::stage::moving && events_[group.event].passed()) check(a, group);
+  if (group.at == arrival_group::stage::moving && passed(group)) check(a, group);
   if (group.at == arrival_group::stage::hashing && events_[group.event].passed()) compare(a, group);
 }
 
@@ -324,61 +327,6 @@ bool device_exchange::is_complete(active_batch& a) const {
          std::ranges::all_of(a.tokens, [](const token& out) {
            return out.sent && out.request == MPI_REQUEST_NULL;
          });
-}
-
-// How many is decided by what all ranks know alike: the schedule and the bytes of a step.
-void device_exchange::post_nccl_rounds() {
-  for (int i = 0; i < active_count_ && !draining_; ++i) {
-    active_batch& a = active_[(first_active_ + i) % 2];
-    while (a.rounds_posted < a.rounds.size() && (unpaced() || nccl_budget_ > 0)) {
-      const nccl_round& next = a.rounds[a.rounds_posted++];
-      nccl_budget_ -= next.bytes;
-      post_nccl_round(a, next.round);
-    }
-    if (a.rounds_posted < a.rounds.size()) return;
-  }
-}
-
-void device_exchange::post_nccl_round(active_batch& a, std::int32_t round) {
-  sends_.clear();
-  receives_.clear();
-  const auto& operations = operations_->operations;
-  for (std::int32_t o = operations_->first_of_batch[a.batch];
-       o < operations_->first_of_batch[a.batch + 1]; ++o) {
-    const rank_operation& op = operations[o];
-    const scheduled_move& move = schedule_->moves[op.move];
-    if (op.round != round || !goes_by_nccl(op.move)) continue;
-    const bool sending = op.kind == operation_kind::send;
-    const weight_location where = sending ? source_of(move, a.batch) : landing(move, a.batch);
-    for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
-      (sending ? sends_ : receives_)
-          .push_back({memory_.address(move.layer, t, where), memory_.tensor_bytes(move.layer, t),
-                      op.peer, -1});
-    }
-    if (!sending) receives_.back().completes = op.move;
-  }
-  constexpr std::size_t half = nccl_link::group_operations_max / 2;
-  for (std::size_t first = 0; first < std::max(sends_.size(), receives_.size()); first += half) {
-    links_.nccl->begin_group();
-    for (std::size_t i = first; i < std::min(first + half, sends_.size()); ++i)
-      links_.nccl->send(sends_[i].at, sends_[i].bytes, sends_[i].peer, nccl_stream_.get());
-    for (std::size_t i = first; i < std::min(first + half, receives_.size()); ++i)
-      links_.nccl->receive(receives_[i].at, receives_[i].bytes, receives_[i].peer,
-                           nccl_stream_.get());
-    links_.nccl->end_group();
-    note_arrivals(a, first, std::min(first + half, receives_.size()));
-  }
-}
-
-// The moves of receives [first, last) that are complete have arrived when the group just posted
-// ends.
-void device_exchange::note_arrivals(active_batch& a, std::size_t first, std::size_t last) {
-  const std::size_t before = a.enqueued.size();
-  for (std::size_t i = first; i < last; ++i) {
-    if (receives_[i].completes >= 0)
-      note_enqueued(a, *std::ranges::find(a.arrivals, receives_[i].completes, &arrival::move));
-  }
-  if (a.enqueued.size() > before) close_group(a, nccl_stream_.get());
 }
 
 weight_location device_exchange::landing(const scheduled_move& move, int batch) const {

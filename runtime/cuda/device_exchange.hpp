@@ -6,6 +6,9 @@
 //
 //   pulls    wait for `ready`, pull, pull, ...     by the copy engine
 //
+//   copies   beside it: short rows of the pulls, and experts that change rows inside this GPU,
+//            by a few CTAs of high priority
+//
 //   nccl     wait for `ready`, group, group, ...   by 1 or 2 CTAs
 //
 //   checks   behind each arrival its hash          by few CTAs of high priority
@@ -96,12 +99,13 @@ class device_exchange final : public exchange {
     std::int32_t hash = -1;  ///< its slot in hashes_, or -1: not verified
     MPI_Request token = MPI_REQUEST_NULL;
   };
-  /// Arrivals that were enqueued together and are found complete by one event.
+  /// Arrivals that were enqueued together and are found complete together.
   struct arrival_group {
     enum class stage : std::uint8_t { moving, hashing, done } at = stage::moving;
     std::int32_t first = 0;  ///< of `enqueued`
     std::int32_t last = 0;
-    std::int32_t event = 0;  ///< of events_
+    std::int32_t event = 0;       ///< of events_
+    bool by_kernels_too = false;  ///< and the event after it
   };
   /// A token that this rank owes.
   struct token {
@@ -147,11 +151,15 @@ class device_exchange final : public exchange {
   void pull_readable(active_batch& a);
   void enqueue_pull(const active_batch& a, const arrival& in);
   void note_enqueued(active_batch& a, arrival& in);
-  void close_group(active_batch& a, cudaStream_t stream);
+  void close_group(active_batch& a, cudaStream_t stream, bool by_kernels_too);
+  bool passed(const arrival_group& group) const;
   void advance(active_batch& a, arrival_group& group);
   void check(active_batch& a, arrival_group& group);
   void compare(active_batch& a, arrival_group& group);
-  bool may_fetch() const { return unpaced() || budget_ > 0; }
+  bool may_fetch() const {
+    return unpaced() ||
+           (budget_ > 0 && copies_left_ > static_cast<std::int64_t>(copies_.engine_copies()));
+  }
   bool unpaced() const { return options_.bytes_per_step == 0; }
   bool to_verify(std::int32_t move) const;
   bool is_complete(active_batch& a) const;
@@ -164,9 +172,10 @@ class device_exchange final : public exchange {
   cudaStream_t compute_;
   options options_;
   background_stream pulls_;
+  background_stream copy_stream_{background_stream::priority::urgent};
   background_stream nccl_stream_{background_stream::priority::urgent};
-  std::vector<event> events_;  // [2 batches][receives_per_batch]
-  arrival_hashes hashes_;      // the same
+  std::vector<event> events_;  // [2 batches][receives_per_batch][pulls or NCCL, copies]
+  arrival_hashes hashes_;      // [2 batches][receives_per_batch]
   copy_list copies_;
 
   const schedule* schedule_ = nullptr;
@@ -178,6 +187,7 @@ class device_exchange final : public exchange {
   int first_active_ = 0;                // batch number
   int active_count_ = 0;
   std::int64_t budget_ = 0;       // bytes that may still be pulled in this step
+  std::int64_t copies_left_ = 0;  // of copy engines
   std::int64_t nccl_budget_ = 0;  // the same on all ranks
   int arrived_ = 0;
   int bad_move_ = -1;

@@ -1,4 +1,5 @@
 // Copying experts on the GPU against its host twin: packing, unpacking, and row to row.
+#include "kernels/copy_rows.hpp"
 #include "kernels/pack.hpp"
 #include "tests/gpu/weights_scene.hpp"
 
@@ -39,6 +40,34 @@ TEST_F(pack_gpu, every_shape_and_alignment_arrives_and_nothing_else_is_written) 
                "copy");
     finish();
     ASSERT_EQ(direct.device_bytes.get(), direct.bytes);
+    ASSERT_EQ(from.device_bytes.get(), from.bytes);
+  }
+}
+
+TEST_F(pack_gpu, short_rows_of_every_size_and_alignment_are_copied_by_one_launch) {
+  for (std::uint64_t seed = 0; seed < 40; ++seed) {
+    std::mt19937_64 random(seed);
+    const int count = std::vector{0, 1, 7, row_copies::most}[random() % 4];
+    const std::uint64_t alignments[] = {1, 2, 4, 8, 16, 256};
+    const expert_shape shape = random_shape(1, 70000, random);
+    weight_rows from(shape, count, alignments[random() % 6], random);
+    weight_rows to(shape, count, alignments[random() % 6], random);
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    row_copies on_host, on_device;
+    on_host.count = on_device.count = count;
+    for (int i = 0; i < count; ++i) {
+      const int source = count - 1 - i;
+      on_host.bytes[i] = on_device.bytes[i] =
+          static_cast<std::uint32_t>(random() % (shape.bytes[0] + 1));
+      on_host.from[i] = from.host_addresses[source];
+      on_device.from[i] = from.device_addresses[source];
+      on_host.to[i] = to.host_addresses[i];
+      on_device.to[i] = to.device_addresses[i];
+    }
+    copy_rows_host(on_host);
+    check_cuda(copy_rows_device(on_device, 1 + static_cast<int>(random() % 8), stream()), "rows");
+    finish();
+    ASSERT_EQ(to.device_bytes.get(), to.bytes);
     ASSERT_EQ(from.device_bytes.get(), from.bytes);
   }
 }
