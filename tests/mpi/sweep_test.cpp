@@ -50,12 +50,14 @@ TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
     const std::string policy = ballast_policy_name(p);
     for (const int way :
          {BALLAST_WAY_AUTO, BALLAST_WAY_VACATE, BALLAST_WAY_SPARE, BALLAST_WAY_STAGED}) {
+      int tried = 0;
       int committed_this_way = 0;  // some loads are balanced as they are, but not all of them
       for (const int lag : {1, 2, 5}) {
         for (const int verify : {BALLAST_VERIFY_FULL, BALLAST_VERIFY_SAMPLE, BALLAST_VERIFY_OFF}) {
           for (const int paced : {0, 300}) {  // bytes: about an expert in a step
             ++seed;
             if (seed % every != 0) continue;
+            ++tried;
             SCOPED_TRACE(policy + ", way " + way_names[way] + ", lag " + std::to_string(lag) +
                          ", verify " + std::to_string(verify) + (paced ? ", paced" : "") +
                          ", seed " + std::to_string(seed));
@@ -73,7 +75,7 @@ TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
       }
       if (policy == "static") {
         EXPECT_EQ(committed_this_way, 0);
-      } else if (policy != "random" && ranks > 1) {
+      } else if (policy != "random" && ranks > 1 && tried >= 3) {
         EXPECT_GT(committed_this_way, 0) << policy << ", way " << way_names[way];
       }
     }
