@@ -13,7 +13,7 @@ case ${1:-} in
   --no-bench) bench=0 ;;
   *) echo "usage: $0 [--no-bench]" >&2; exit 64 ;;
 esac
-tests=(record_route_gpu_test fold_commit_gpu_test hash_gpu_test pack_gpu_test)
+tests=(record_route_gpu_test commit_gpu_test hash_gpu_test pack_gpu_test)
 
 nvidia-smi -L
 generator=()

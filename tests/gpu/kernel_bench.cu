@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "kernels/commit.hpp"
-#include "kernels/fold.hpp"
+#include "kernels/copy_rows.hpp"
 #include "kernels/hash.hpp"
 #include "kernels/launch.cuh"
 #include "kernels/pack.hpp"
@@ -217,11 +217,24 @@ void bench_ids(bench& b, const char* type) {
 }
 
 void bench_small(bench& b) {
-  constexpr std::int64_t cells = 58 * experts;
-  auto* pass = zeros_on_device<std::int64_t>(cells);
-  auto* window = zeros_on_device<std::int64_t>(cells);
-  b.row("fold 58 layers", 4.0 * 8 * cells, 100,
-        [&](int) { check(fold_device(pass, window, cells, 4, b.stream), "fold"); });
+  constexpr int scales = 12;  // four experts of DeepSeek-V3 in FP8
+  constexpr int scales_bytes = 3584;
+  std::vector<unsigned char> values(scales * scales_bytes);
+  for (std::size_t i = 0; i < values.size(); ++i)
+    values[i] = static_cast<unsigned char>(i * 7 + i / 251);
+  unsigned char* from = on_device<unsigned char>(values);
+  auto* to = zeros_on_device<unsigned char>(values.size());
+  row_copies rows;
+  rows.count = scales;
+  for (int i = 0; i < scales; ++i) {
+    rows.bytes[i] = scales_bytes;
+    rows.from[i] = from + i * scales_bytes;
+    rows.to[i] = to + i * scales_bytes;
+  }
+  b.row(
+      "copy 12 rows of scales", 2.0 * values.size(), 100,
+      [&](int) { check(copy_rows_device(rows, 2, b.stream), "copy_rows"); },
+      [&] { return on_host(to, static_cast<std::int64_t>(values.size())) == values ? 0 : 1; });
   std::vector<table_copy> copies;
   const std::int64_t sizes[] = {experts + 1, ranks * rows_per_rank, ranks * rows_per_rank};
   double bytes = 0;

@@ -1,4 +1,4 @@
-// What needs no GPU of folding, copying, committing, and hashing whole experts: the host twins
+// What needs no GPU of copying, committing, and hashing whole experts: the host twins
 // against plain expectations.
 #include <gtest/gtest.h>
 
@@ -6,24 +6,25 @@
 #include <vector>
 
 #include "kernels/commit.hpp"
-#include "kernels/fold.hpp"
+#include "kernels/copy_rows.hpp"
 #include "kernels/hash.hpp"
 #include "kernels/pack.hpp"
 
 namespace ballast {
 namespace {
 
-TEST(fold, a_sum_keeps_everything_and_empties_the_pass) {
-  std::vector<std::int64_t> pass = {1, 0, 5}, window = {10, 20, 0};
-  fold_host(pass, window, 0);
-  EXPECT_EQ(window, (std::vector<std::int64_t>{11, 20, 5}));
-  EXPECT_EQ(pass, (std::vector<std::int64_t>{0, 0, 0}));
-}
-
-TEST(fold, decay_takes_its_part_before_the_pass_is_added) {
-  std::vector<std::int64_t> pass = {7, 7, 7}, window = {800, 7, std::int64_t{1} << 62};
-  fold_host(pass, window, 3);
-  EXPECT_EQ(window, (std::vector<std::int64_t>{707, 14, (std::int64_t{7} << 59) + 7}));
+TEST(copy_rows, rows_are_copied_and_nothing_else) {
+  std::vector<unsigned char> from = {1, 2, 3, 4, 5}, to(5, 0);
+  row_copies rows;
+  rows.count = 3;
+  rows.bytes[0] = 2;
+  rows.from[0] = from.data();
+  rows.to[0] = to.data() + 3;
+  rows.bytes[2] = 1;
+  rows.from[2] = from.data() + 4;
+  rows.to[2] = to.data();
+  copy_rows_host(rows);
+  EXPECT_EQ(to, (std::vector<unsigned char>{5, 0, 0, 1, 2}));
 }
 
 TEST(commit, tables_are_copied_and_nothing_else) {

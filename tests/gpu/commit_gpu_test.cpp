@@ -1,60 +1,13 @@
-// fold and commit against their host twins.
+// commit against its host twin.
 #include <random>
 
 #include "kernels/commit.hpp"
-#include "kernels/fold.hpp"
 #include "tests/gpu/device_fixture.hpp"
 
 namespace ballast {
 namespace {
 
-class fold_gpu : public device_test {};
 class commit_gpu : public device_test {};
-
-std::vector<std::int64_t> random_counts(std::size_t size, std::mt19937_64& random) {
-  std::vector<std::int64_t> counts(size);
-  for (std::int64_t& count : counts)
-    count = static_cast<std::int64_t>(random() >> (3 + random() % 60));
-  return counts;
-}
-
-TEST_F(fold_gpu, every_size_and_shift_gives_what_the_host_gives) {
-  std::mt19937_64 random(1);
-  for (const std::size_t size : {0u, 1u, 2u, 255u, 256u, 257u, 58u * 256u, 1000003u}) {
-    for (const int shift : {0, 1, 5, 62}) {
-      std::vector<std::int64_t> pass = random_counts(size, random),
-                                window = random_counts(size, random);
-      device_array<std::int64_t> device_pass(pass), device_window(window);
-      check_cuda(fold_device(device_pass.data(), device_window.data(),
-                             static_cast<std::int64_t>(size), shift, stream()),
-                 "fold");
-      finish();
-      fold_host(pass, window, shift);
-      ASSERT_EQ(device_pass.get(), pass) << size << " values, shift " << shift;
-      ASSERT_EQ(device_window.get(), window) << size << " values, shift " << shift;
-    }
-  }
-}
-
-TEST_F(fold_gpu, replays_fold_again_and_again) {
-  std::mt19937_64 random(2);
-  std::vector<std::int64_t> window = random_counts(500, random), pass;
-  device_array<std::int64_t> device_pass(500), device_window(window);
-  replay(
-      5,
-      [&] {
-        check_cuda(fold_device(device_pass.data(), device_window.data(), 500, 3, stream()), "fold");
-      },
-      [&](int) {
-        pass = random_counts(500, random);
-        device_pass.set(pass);
-      },
-      [&](int) {
-        fold_host(pass, window, 3);
-        EXPECT_EQ(device_window.get(), window);
-        EXPECT_EQ(device_pass.get(), pass);
-      });
-}
 
 // Tables of many sizes, one behind the other in one array on each side, with a list of copies for
 // each side.
