@@ -165,8 +165,9 @@ enum {
 /* Where weights, ids and counts are. */
 enum { BALLAST_BACKEND_HOST = 0, BALLAST_BACKEND_CUDA = 1 };
 /* How weights travel between two GPUs. AUTO: by copy engine where one can read the other's memory
- * (CUDA IPC), which is proven at ballast_start, by NCCL elsewhere. COPY and NCCL force one. The host
- * backend has MPI only; LOCAL is what a rank is to itself. */
+ * (CUDA IPC, or the file descriptors of memory that was mapped, as PyTorch's expandable segments are),
+ * which is proven at ballast_start, by NCCL elsewhere. COPY and NCCL force one. The host backend has
+ * MPI only; LOCAL is what a rank is to itself. */
 enum {
   BALLAST_TRANSPORT_AUTO = 0,
   BALLAST_TRANSPORT_COPY = 1,
@@ -372,7 +373,8 @@ BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm
  * row_bytes bytes of the expert in row i. Rows: slots_per_rank (or the layer's slots_per_layer) +
  * spare_rows; slot p of this rank is row p. */
 typedef struct ballast_tensor {
-  void* base; /* host memory, or memory of this context's GPU; the caller's, until ballast_destroy */
+  void* base; /* host memory, or memory of this context's GPU, allocated or mapped (cuMemMap, also in
+               * several pieces); the caller's, until ballast_destroy */
   size_t row_bytes;  /* > 0; the same on all ranks */
   size_t row_stride; /* >= row_bytes */
 } ballast_tensor;

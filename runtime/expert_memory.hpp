@@ -56,6 +56,11 @@ class expert_memory {
   std::size_t tensor_stride(int layer, int tensor) const {
     return layers_[layer].tensors[tensor].row_stride;
   }
+  /// From its first row's first byte to its last row's last.
+  std::size_t tensor_span(int layer, int tensor) const {
+    return (rows_of_layer_[layer] - 1) * tensor_stride(layer, tensor) +
+           tensor_bytes(layer, tensor);
+  }
   std::byte* address(int layer, int tensor, weight_location where) const;
   /// Where a tensor begins in the staging, of a place there; the same on all ranks.
   std::size_t staging_offset(int layer, int tensor, weight_location where) const {

@@ -27,12 +27,14 @@ void device_memory::check_space(int layer, int tensor, const void* begin, std::s
         layer, tensor,
         fmt::format("base {} is on device {}, this context's is {}", begin, found.device, device_));
   }
-  const device_allocation all = allocation_of(begin);
-  const auto at = reinterpret_cast<std::uintptr_t>(begin);
-  if (bytes > all.bytes - (at - all.base)) {
+  const std::vector<device_allocation> all = allocations_of(begin, bytes);
+  const std::size_t mapped =
+      all.empty() ? 0
+                  : all.back().base + all.back().bytes - reinterpret_cast<std::uintptr_t>(begin);
+  if (bytes > mapped) {
     reject(layer, tensor,
            fmt::format("its rows need {} bytes from base {}, the allocation has {} there", bytes,
-                       begin, all.bytes - (at - all.base)));
+                       begin, mapped));
   }
 }
 

@@ -7,12 +7,9 @@
 #include "runtime/error.hpp"
 
 namespace ballast {
-namespace {
 
-constexpr unsigned interface_version = 12000;  // of the functions below
-
-template <typename Function>
-Function look_up(const char* name) {
+void* driver_function(const char* name) {
+  constexpr unsigned interface_version = 12000;  // of the functions that are used
   void* found = nullptr;
   cudaDriverEntryPointQueryResult result = cudaDriverEntryPointSymbolNotFound;
   BALLAST_CUDA(cudaGetDriverEntryPointByVersion(name, &found, interface_version, cudaEnableDefault,
@@ -20,21 +17,41 @@ Function look_up(const char* name) {
   if (result != cudaDriverEntryPointSuccess || found == nullptr) {
     throw error(BALLAST_ERROR_SYSTEM, fmt::format("the CUDA driver has no {}", name));
   }
-  return reinterpret_cast<Function>(found);
+  return found;
+}
+
+namespace {
+
+template <typename Function>
+Function look_up(const char* name) {
+  return reinterpret_cast<Function>(driver_function(name));
 }
 
 }  // namespace
 
-device_allocation allocation_of(const void* address) {
+bool opens_by_ipc(const void* address) {
+  static const auto get_attribute =
+      look_up<CUresult (*)(void*, CUpointer_attribute, CUdeviceptr)>("cuPointerGetAttribute");
+  int opens = 0;
+  return get_attribute(&opens, CU_POINTER_ATTRIBUTE_IS_LEGACY_CUDA_IPC_CAPABLE,
+                       reinterpret_cast<CUdeviceptr>(address)) == CUDA_SUCCESS &&
+         opens != 0;
+}
+
+std::vector<device_allocation> allocations_of(const void* address, std::size_t bytes) {
   static const auto get_range =
       look_up<CUresult (*)(CUdeviceptr*, std::size_t*, CUdeviceptr)>("cuMemGetAddressRange");
-  CUdeviceptr base = 0;
-  std::size_t bytes = 0;
-  if (get_range(&base, &bytes, reinterpret_cast<CUdeviceptr>(address)) != CUDA_SUCCESS) {
-    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                fmt::format("{} is in no allocation of device memory", address));
-  }
-  return {static_cast<std::uintptr_t>(base), bytes};
+  std::vector<device_allocation> found;
+  const auto begin = reinterpret_cast<CUdeviceptr>(address);
+  CUdeviceptr at = begin;
+  do {
+    CUdeviceptr base = 0;
+    std::size_t size = 0;
+    if (get_range(&base, &size, at) != CUDA_SUCCESS) break;
+    found.push_back({static_cast<std::uintptr_t>(base), size});
+    at = base + size;
+  } while (at < begin + bytes && !opens_by_ipc(address));
+  return found;
 }
 
 void write_value(cudaStream_t stream, std::int64_t* at, std::int64_t value) {

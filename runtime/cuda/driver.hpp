@@ -6,16 +6,31 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace ballast {
 
-/// The allocation that holds `address`.
+/// The function of the driver with that name. Throws error(SYSTEM) if it has none.
+void* driver_function(const char* name);
+
+/// Calls it; the CUresult, 0 for success. The arguments have the types of its parameters.
+template <typename... Arguments>
+int call_driver(const char* name, Arguments... arguments) {
+  return reinterpret_cast<int (*)(Arguments...)>(driver_function(name))(arguments...);
+}
+
 struct device_allocation {
   std::uintptr_t base = 0;
   std::size_t bytes = 0;
 };
-/// Throws error(INVALID_ARGUMENT) if the address is in no allocation of device memory.
-device_allocation allocation_of(const void* address);
+
+/// Whether other processes can open what holds `address` by CUDA IPC. Memory that was mapped
+/// (cuMemMap), as PyTorch's expandable segments are piece by piece, they cannot.
+bool opens_by_ipc(const void* address);
+
+/// The allocations that hold [address, address + bytes) or its beginning: one, or the pieces that
+/// were mapped one behind the other. Two allocations that lie side by side by chance are not one.
+std::vector<device_allocation> allocations_of(const void* address, std::size_t bytes);
 
 /// Writes `value` to device memory in stream order, without a kernel.
 void write_value(cudaStream_t stream, std::int64_t* at, std::int64_t value);

@@ -1,113 +1,33 @@
 #include "runtime/cuda/peer_memory.hpp"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <array>
 
-#include "kernels/hash.hpp"
 #include "runtime/agreement.hpp"
-#include "runtime/cuda/driver.hpp"
 #include "runtime/error.hpp"
 #include "runtime/gather.hpp"
 
 namespace ballast {
 namespace {
 
-constexpr std::size_t probe_bytes_max = 4096;
+// As many file descriptors a rank has open for the others at once: a process may have few.
+constexpr std::size_t pieces_at_once = 256;
 
-/// One allocation as its owner describes it.
-struct exported {
-  cudaIpcMemHandle_t handle = {};
-  std::uint64_t bytes = 0;
-  std::uint64_t probe_hash = 0;  ///< of its first bytes
-  std::int32_t refusal = 0;      ///< the cudaError_t with which it could not be exported, or 0
-  std::int32_t reserved = 0;
+/// What a rank offers of its pieces in a round.
+struct piece_offer {
+  std::int64_t index = 0;  ///< of its exported memory
+  std::int32_t fd = -1;    ///< -1: it cannot be exported
+  std::int32_t owner = 0;  ///< process
 };
 
-/// Where something begins: in which of the owner's allocations, and where in it.
-struct place {
-  std::uint64_t allocation = 0;
-  std::uint64_t offset = 0;
-  std::uint64_t stride = 0;
-};
-
-struct rank_exports {
-  std::vector<exported> allocations;
-  std::vector<place> places;  // of all tensors, then of the staging
-};
-
-std::uint64_t hash_of_probe(const void* device_bytes, std::size_t bytes) {
-  std::array<std::byte, probe_bytes_max> here = {};
-  BALLAST_CUDA(cudaMemcpy(here.data(), device_bytes, bytes, cudaMemcpyDeviceToHost));
-  return hash_bytes_host(here.data(), bytes, 0);
-}
-
-class exporter {
- public:
-  place find(const void* address, std::uint64_t stride) {
-    const device_allocation all = allocation_of(address);
-    const auto known = std::ranges::find(bases_, all.base);
-    const auto index = static_cast<std::size_t>(known - bases_.begin());
-    if (known == bases_.end()) add(all);
-    return {index, reinterpret_cast<std::uintptr_t>(address) - all.base, stride};
+std::vector<std::size_t> pieces_of(const std::vector<exported_memory>& memory) {
+  std::vector<std::size_t> pieces;
+  for (std::size_t i = 0; i < memory.size(); ++i) {
+    if (memory[i].is_piece != 0) pieces.push_back(i);
   }
-  std::vector<exported> take() { return std::move(exported_); }
-
- private:
-  void add(const device_allocation& all) {
-    auto* base = reinterpret_cast<void*>(all.base);
-    exported e;
-    e.bytes = all.bytes;
-    e.refusal = static_cast<std::int32_t>(cudaIpcGetMemHandle(&e.handle, base));
-    cudaGetLastError();
-    e.probe_hash = hash_of_probe(base, std::min(all.bytes, probe_bytes_max));
-    bases_.push_back(all.base);
-    exported_.push_back(e);
-  }
-
-  std::vector<std::uintptr_t> bases_;
-  std::vector<exported> exported_;
-};
-
-rank_exports exports_of(const device_memory& mine) {
-  rank_exports all;
-  exporter found;
-  for (int layer = 0; layer < mine.layers(); ++layer) {
-    for (int t = 0; t < mine.tensor_count(layer); ++t)
-      all.places.push_back(
-          found.find(mine.address(layer, t, {0, -1}), mine.tensor_stride(layer, t)));
-  }
-  all.places.push_back(found.find(mine.staging(), 0));
-  all.allocations = found.take();
-  return all;
-}
-
-/// Opens an allocation and pulls its first bytes; empty in `why_not` if they are what they should
-/// be.
-void* open_allocation(const exported& e, const device_buffer<std::byte>& scratch,
-                      std::string& why_not) {
-  if (e.refusal != 0) {
-    why_not = fmt::format("its owner cannot export it: {}",
-                          cudaGetErrorName(static_cast<cudaError_t>(e.refusal)));
-    return nullptr;
-  }
-  void* base = nullptr;
-  const cudaError_t code = cudaIpcOpenMemHandle(&base, e.handle, cudaIpcMemLazyEnablePeerAccess);
-  if (code != cudaSuccess) {
-    cudaGetLastError();
-    why_not = fmt::format("it cannot be opened: {}", cudaGetErrorName(code));
-    return nullptr;
-  }
-  const std::size_t bytes = std::min<std::size_t>(e.bytes, probe_bytes_max);
-  const cudaError_t pulled = cudaMemcpy(scratch.data(), base, bytes, cudaMemcpyDefault);
-  if (pulled != cudaSuccess) {
-    cudaGetLastError();
-    why_not = fmt::format("it cannot be read: {}", cudaGetErrorName(pulled));
-  } else if (hash_of_probe(scratch.data(), bytes) != e.probe_hash) {
-    why_not = "reading it gives other bytes than its owner has";
-  }
-  return base;
+  return pieces;
 }
 
 }  // namespace
@@ -121,35 +41,153 @@ peer_memory peer_memory::connect(MPI_Comm island, const device_memory& mine,
     result.first_tensor_.push_back(tensors);
     tensors += mine.tensor_count(layer);
   }
-  rank_exports own;
+  peer_exports own;
   agree(island, verdict_of([&] { own = exports_of(mine); }), {}, deadline_seconds);
   constexpr const char* what = "the memory of the island's GPUs";
-  const auto allocations = gather_values<exported>(island, own.allocations, deadline_seconds, what);
-  const auto places = gather_values<place>(island, own.places, deadline_seconds, what);
+  const auto memory = gather_values<exported_memory>(island, own.memory, deadline_seconds, what);
+  const auto places = gather_values<exported_place>(island, own.places, deadline_seconds, what);
 
   int self = 0;
   BALLAST_MPI(MPI_Comm_rank(island, &self));
-  const device_buffer<std::byte> scratch(probe_bytes_max);
-  result.neighbours_.resize(allocations.size());
-  for (std::size_t r = 0; r < allocations.size(); ++r) {
+  const int ranks = static_cast<int>(memory.size());
+  result.neighbours_.resize(ranks);
+  for (int r = 0; r < ranks; ++r) {
+    if (r != self) result.open_allocations(r, memory[r]);
+  }
+  result.open_pieces(island, self, memory, deadline_seconds);
+  for (int r = 0; r < ranks && result.why_not_.empty(); ++r) {
+    if (r == self) continue;
+    result.probe(r, memory[r]);
     neighbour_view& view = result.neighbours_[r];
-    if (static_cast<int>(r) == self) continue;
-    for (const exported& e : allocations[r]) {
-      std::string why_not;
-      view.mappings.emplace_back(open_allocation(e, scratch, why_not));
-      if (!why_not.empty() && result.why_not_.empty()) {
-        result.why_not_ = fmt::format("rank {} of the island, an allocation of {} bytes: {}", r,
-                                      e.bytes, why_not);
-      }
-    }
-    if (!result.why_not_.empty()) break;
-    for (const place& p : places[r]) {
-      view.tensors.push_back(
-          {static_cast<const std::byte*>(view.mappings[p.allocation].get()) + p.offset, p.stride});
-    }
+    for (const exported_place& p : places[r]) view.tensors.push_back({view.here(p.base), p.stride});
     view.staging = view.tensors.back().base;
   }
   return result;
+}
+
+void peer_memory::open_allocations(int neighbour, const std::vector<exported_memory>& theirs) {
+  for (const exported_memory& e : theirs) {
+    if (e.is_piece != 0) continue;
+    if (e.refusal != 0) {
+      note_failure(neighbour, e,
+                   fmt::format("its owner cannot export it: {}",
+                               cudaGetErrorName(static_cast<cudaError_t>(e.refusal))));
+      return;
+    }
+    void* base = nullptr;
+    const cudaError_t code = cudaIpcOpenMemHandle(&base, e.handle, cudaIpcMemLazyEnablePeerAccess);
+    if (code != cudaSuccess) {
+      cudaGetLastError();
+      note_failure(neighbour, e, fmt::format("it cannot be opened: {}", cudaGetErrorName(code)));
+      return;
+    }
+    neighbours_[neighbour].allocations.emplace_back(e.base, e.bytes,
+                                                    std::unique_ptr<void, mapping_release>(base));
+  }
+}
+
+// Collective: round by round every rank exports some of its pieces, all others take them over and
+// map them, and the owner closes its descriptors. A rank that fails goes on meeting the others.
+void peer_memory::open_pieces(MPI_Comm island, int self, const exports_of_ranks& all,
+                              double deadline_seconds) {
+  std::size_t most = 0;
+  for (const auto& memory : all) most = std::max(most, pieces_of(memory).size());
+  if (most == 0) return;
+  const int ranks = static_cast<int>(all.size());
+  for (int r = 0; r < ranks; ++r) {
+    if (r != self) map_pieces(r, all[r]);
+  }
+  allow_takeover();
+  const std::vector<std::size_t> own = pieces_of(all[self]);
+  constexpr const char* what = "the pieces of the memory of the island's GPUs";
+  for (std::size_t first = 0; first < most; first += pieces_at_once) {
+    std::vector<owned_fd> open;
+    std::vector<piece_offer> offers;
+    for (std::size_t i = first; i < std::min(first + pieces_at_once, own.size()); ++i) {
+      std::string why_not;
+      open.push_back(export_piece(all[self][own[i]].base, why_not));
+      offers.push_back({static_cast<std::int64_t>(own[i]), open.back().get(), getpid()});
+    }
+    const auto offered = gather_values<piece_offer>(island, offers, deadline_seconds, what);
+    for (int r = 0; r < ranks; ++r) {
+      for (const piece_offer& offer : offered[r]) {
+        if (r == self || !why_not_.empty()) continue;
+        const exported_memory& e = all[r][offer.index];
+        std::string why_not;
+        if (offer.fd < 0) why_not = "its owner has neither a handle nor a file descriptor for it";
+        owned_fd taken;
+        if (why_not.empty()) taken = take_over(offer.owner, offer.fd, why_not);
+        if (why_not.empty()) {
+          const auto run = std::ranges::find_if(
+              neighbours_[r].runs, [&](const piece_run& one) { return one.holds(e.base); });
+          why_not = verdict_of([&] { run->map(e.base, e.bytes, taken); }).text;
+        }
+        if (!why_not.empty()) note_failure(r, e, why_not);
+      }
+    }
+    if (!meet(island, deadline_seconds))
+      throw error(BALLAST_ERROR_DEADLINE, fmt::format("not all ranks have opened {}", what));
+  }
+  int device = 0;
+  BALLAST_CUDA(cudaGetDevice(&device));
+  for (int r = 0; r < ranks && why_not_.empty(); ++r) {
+    for (piece_run& run : neighbours_[r].runs) {
+      if (const verdict opened = verdict_of([&] { run.open(device); });
+          opened.status != BALLAST_OK && why_not_.empty())
+        why_not_ = fmt::format("rank {} of the island: {}", r, opened.text);
+    }
+  }
+}
+
+// Reserves room for the pieces of a neighbour: rows cross from one piece into the next.
+void peer_memory::map_pieces(int neighbour, const std::vector<exported_memory>& theirs) {
+  const std::vector<std::size_t> pieces = pieces_of(theirs);
+  for (std::size_t first = 0, last; first < pieces.size() && why_not_.empty(); first = last) {
+    std::uint64_t end = theirs[pieces[first]].base;
+    for (last = first; last < pieces.size() && theirs[pieces[last]].base == end; ++last)
+      end += theirs[pieces[last]].bytes;
+    const exported_memory& begin = theirs[pieces[first]];
+    const verdict reserved =
+        verdict_of([&] { neighbours_[neighbour].runs.emplace_back(begin.base, end - begin.base); });
+    if (reserved.status != BALLAST_OK) note_failure(neighbour, begin, reserved.text);
+  }
+}
+
+void peer_memory::probe(int neighbour, const std::vector<exported_memory>& theirs) {
+  const device_buffer<std::byte> scratch(probe_bytes_max);
+  for (const exported_memory& e : theirs) {
+    const std::size_t bytes = std::min<std::size_t>(e.bytes, probe_bytes_max);
+    const cudaError_t pulled =
+        cudaMemcpy(scratch.data(), neighbours_[neighbour].here(e.base), bytes, cudaMemcpyDefault);
+    if (pulled != cudaSuccess) {
+      cudaGetLastError();
+      note_failure(neighbour, e, fmt::format("it cannot be read: {}", cudaGetErrorName(pulled)));
+      return;
+    }
+    if (hash_of_probe(scratch.data(), bytes) != e.probe_hash) {
+      note_failure(neighbour, e, "reading it gives other bytes than its owner has");
+      return;
+    }
+  }
+}
+
+void peer_memory::note_failure(int neighbour, const exported_memory& what,
+                               const std::string& why_not) {
+  if (!why_not_.empty()) return;
+  why_not_ =
+      fmt::format("rank {} of the island, {} of {} bytes: {}", neighbour,
+                  what.is_piece != 0 ? "a mapped piece" : "an allocation", what.bytes, why_not);
+}
+
+const std::byte* peer_memory::neighbour_view::here(std::uintptr_t address) const {
+  for (const piece_run& run : runs) {
+    if (run.holds(address)) return run.here(address);
+  }
+  for (const allocation_view& a : allocations) {
+    if (address >= a.base && address < a.base + a.bytes)
+      return static_cast<const std::byte*>(a.here.get()) + (address - a.base);
+  }
+  throw error(BALLAST_ERROR_SYSTEM, "a neighbour's rows are in no memory that it has exported");
 }
 
 const std::byte* peer_memory::address(int neighbour, int layer, int tensor,

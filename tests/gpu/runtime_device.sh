@@ -28,14 +28,15 @@ cmake --build "$BUILD" --parallel "$BUILD_JOBS" --target "${tests[@]}" kill_test
 
 failed=0
 gpus=$(nvidia-smi -L | wc -l)
-run() { # TRANSPORT RANKS TEST
-  local log=$BUILD/$3.$1.np$2.log
+run() { # TRANSPORT RANKS TEST [MEMORY]
+  local log=$BUILD/$3.$1${4:+.$4}.np$2.log
   local start=$SECONDS
-  if BALLAST_TEST_TRANSPORT=$1 timeout "$SECONDS_EACH" mpirun -np "$2" "$BUILD/tests/gpu/$3" \
-    --gtest_color=no --gtest_filter="$filter" > "$log" 2>&1; then
-    echo "$3, $2 ranks, $1: $(grep -E '^\[  PASSED' "$log" | cut -c14-) ($((SECONDS - start)) s)"
+  if BALLAST_TEST_MEMORY=${4:-} BALLAST_TEST_TRANSPORT=$1 timeout "$SECONDS_EACH" mpirun -np "$2" "$BUILD/tests/gpu/$3" \
+    --gtest_color=no --gtest_filter="$filter" > "$log" 2>&1 &&
+    { [ -z "${4:-}" ] || grep -q "memory in $4" "$log"; }; then
+    echo "$3, $2 ranks, $1${4:+, memory in $4}: $(grep -E '^\[  PASSED' "$log" | cut -c14-) ($((SECONDS - start)) s)"
   else
-    echo "$3, $2 ranks, $1: FAILED ($((SECONDS - start)) s)"
+    echo "$3, $2 ranks, $1${4:+, memory in $4}: FAILED ($((SECONDS - start)) s)"
     grep -E "Failure|FAILED|rror|rank [0-9]+:" "$log" | head -12
     failed=1
   fi
@@ -46,6 +47,8 @@ for test in "${tests[@]}"; do
   if [ "$gpus" -ge 2 ]; then run nccl 2 "$test"; fi
 done
 if [ "$gpus" -ge 2 ]; then run auto 2 gpu_sweep_test; fi
+run copy 2 gpu_protocol_test pieces # as in PyTorch's expandable segments
+run copy 4 gpu_drill_test pieces
 for tool in memcheck racecheck; do
   log=$BUILD/$tool.log
   if timeout "$SECONDS_EACH" mpirun -np 2 compute-sanitizer --tool "$tool" --error-exitcode 9 \
