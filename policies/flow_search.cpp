@@ -132,8 +132,7 @@ bool flow_search::take_first(flow_state& state, std::size_t first) {
 /// Makes the best of the candidates from the `first` on, by what they really bring, if any helps.
 bool flow_search::take_best(flow_state& state, std::size_t first) {
   const score_type before = state.score();
-  // At the end of the purse only the fullest rank counts, which no estimate is about: all are
-  // tried.
+  // With one move left, only the fullest rank counts.
   const bool final_move = ledger_.limited() && ledger_.moves_left() <= 2;
   const std::int64_t fullest = state.fullest();
   score_type most = 0;
@@ -141,7 +140,7 @@ bool flow_search::take_best(flow_state& state, std::size_t first) {
   std::size_t tried = 0;
   for (std::size_t i = first; i < best_.size(); ++i) {
     const candidate& next = best_[i];
-    if (!final_move && (most >= next.value || (most > 0 && ++tried > tries))) break;
+    if ((!final_move && most >= next.value) || (most > 0 && ++tried > tries)) break;
     state.begin_trial();
     apply(state, next.change);
     state.settle();
