@@ -53,10 +53,10 @@ void flow_state::label_block(int root) {
   std::int32_t* const queue = queue_.data();
   std::uint32_t* const seen = seen_expert_.data();
   const std::int32_t* const expert_of = expert_.data();
-  const std::int32_t* const next = next_.data();
+  const replica_link* const links = links_.data();
   const std::int32_t* const head = head_.data();
   const slot_bits::view active = now_.active.all();
-  const slot_layout& layout = *layout_;
+  const std::int32_t idle = ranks();
   std::int32_t known = 1;
   queue[0] = root;
   block_of[root] = number;
@@ -65,14 +65,13 @@ void flow_state::label_block(int root) {
     found.excess += level(rank) - mean_;
     found.speeds += rough_speed(rank);
     found.first = std::min(found.first, rank);
-    active.for_each(layout.first(rank), layout.first(rank + 1), [&](std::int32_t slot) {
+    active.for_each_of(rank, [&](std::int32_t slot) {
       const std::int32_t expert = expert_of[slot];
       if (seen[expert] == walk) return;
       seen[expert] = walk;
-      for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
-        if (!active.has(other)) continue;
-        const int reached = layout.rank_of(other);
-        if (block_of[reached] == number) continue;
+      for (std::int32_t other = head[expert]; other >= 0; other = links[other].next) {
+        const int reached = links[other].reach;
+        if (reached == idle || block_of[reached] == number) continue;
         retire_block(block_of[reached]);
         block_of[reached] = number;
         queue[known++] = reached;

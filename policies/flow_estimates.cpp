@@ -271,6 +271,9 @@ void flow_search::estimate_swaps(const flow_state& state) {
   for (std::size_t i = 0; i < std::min(targets_.size(), max_partners); ++i) {
     ceilings_.push_back(transfer_gain(top, blocks_[block_of_[targets_[i]]], 0, most) / 2);
   }
+  for (std::size_t i = ceilings_.size(); i-- > 1;) {
+    ceilings_[i - 1] = std::max(ceilings_[i - 1], ceilings_[i]);
+  }
   const bool equal = state.equal_shares();
   for (const std::int32_t source : sources_) {
     const std::int32_t expert = state.expert(source);
@@ -278,13 +281,10 @@ void flow_search::estimate_swaps(const flow_state& state) {
     const bool divides = !equal && state.replicas(expert) > 1;
     const int home = layout.rank_of(source);
     candidate best{least_offered(), {-1, -1, true}};
-    for (std::size_t i = 0; i < ceilings_.size(); ++i) {
+    for (std::size_t i = 0; i < ceilings_.size() && ceilings_[i] > best.value; ++i) {
       const int rank = targets_[i];
       const block& host = blocks_[block_of_[rank]];
-      if (ceilings_[i] <= best.value || !homes_->allows(rank, expert) ||
-          state.holds(rank, expert)) {
-        continue;
-      }
+      if (!homes_->allows(rank, expert) || state.holds(rank, expert)) continue;
       for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
         const std::int32_t other = state.expert(slot);
         if (other == no_expert) continue;

@@ -34,7 +34,7 @@ void flow_ledger::count(const flow_state& state) {
     for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
       if (state.expert(slot) == no_expert) continue;
       ++occupied_[rank];
-      if (was_on(rank, state.expert(slot))) continue;
+      if (state.expert(slot) == origin_[slot] || was_on(rank, state.expert(slot))) continue;
       ++rank_moves_[rank];
       if (!purse_.rank_left.empty()) ++rank_moves_[link_index(state.expert(slot), rank)];
     }

@@ -219,19 +219,20 @@ bool flow_search::escape(flow_state& state) {
 /// Keeps the candidate if it is among the best and affordable.
 void flow_search::offer(const flow_state& state, const candidate& next) {
   if (best_.size() == limit_ && next.value <= best_.back().value) return;
+  auto at = best_.end();
+  while (at != best_.begin() && (at - 1)->value < next.value) --at;
   // One of several that differ only in the replica that leaves, or in which of two equal experts.
   const int rank = state.layout().rank_of(next.change.to);
-  for (const candidate& held : best_) {
-    if (held.value == next.value && held.change.swaps == next.change.swaps &&
-        held.change.from == next.change.from && state.layout().rank_of(held.change.to) == rank) {
+  for (auto held = at; held != best_.begin() && (held - 1)->value == next.value; --held) {
+    const flow_change& change = (held - 1)->change;
+    if (change.swaps == next.change.swaps && change.from == next.change.from &&
+        state.layout().rank_of(change.to) == rank) {
       return;
     }
   }
   if (!ledger_.allows(state, next.change)) return;
-  if (best_.size() == limit_) best_.pop_back();
-  const auto at = std::find_if(best_.begin(), best_.end(),
-                               [&](const candidate& held) { return held.value < next.value; });
-  best_.insert(at, next);
+  at = best_.insert(at, next);
+  if (best_.size() > limit_) best_.pop_back();
 }
 
 void flow_search::apply(flow_state& state, const flow_change& next) {

@@ -93,11 +93,12 @@ class flow_search {
   std::vector<block> blocks_;
   std::vector<std::int64_t> fixed_load_;  // [ranks] -1: not known yet
   std::int32_t top_ = 0;
-  std::vector<std::int32_t> sources_;   // slots of the fullest block
-  std::vector<std::int64_t> keys_;      // of targets
-  std::vector<std::int32_t> targets_;   // ranks below it, emptiest first
-  std::vector<std::int64_t> ceilings_;  // per target, what a swap may gain at most
-  std::vector<candidate> best_;         // at most limit_, best first
+  std::vector<std::int32_t> sources_;  // slots of the fullest block
+  std::vector<std::int64_t> keys_;     // of targets
+  std::vector<std::int32_t> targets_;  // ranks below it, emptiest first
+  std::vector<std::int64_t>
+      ceilings_;                 // per target, what a swap with it or a later one gains at most
+  std::vector<candidate> best_;  // at most limit_, best first
   std::size_t limit_ = 0;
   std::vector<outcome> losing_;  // candidates of the last step that did not help
   flow_state before_;            // an escape

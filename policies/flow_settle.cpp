@@ -77,25 +77,25 @@ void flow_state::grow_tree(int root) {
   std::uint32_t* const seen_rank = seen_rank_.data();
   std::uint32_t* const seen_expert = seen_expert_.data();
   const std::int32_t* const expert_of = expert_.data();
-  const std::int32_t* const next = next_.data();
+  const replica_link* const links = links_.data();
   const std::int32_t* const head = head_.data();
   const slot_bits::view active = now_.active.all();
-  const slot_layout& layout = *layout_;
   std::int32_t known = 1;
   tree[0] = {root, -1, -1, -1, 0};
   seen_rank[root] = number;
+  seen_rank[layout_->ranks()] = number;  // so that what is idle leads nowhere
   for (std::int32_t i = 0; i < known; ++i) {
     const int rank = tree[i].rank;
-    active.for_each(layout.first(rank), layout.first(rank + 1), [&](std::int32_t slot) {
+    active.for_each_of(rank, [&](std::int32_t slot) {
       const std::int32_t expert = expert_of[slot];
       if (seen_expert[expert] == number) return;
       seen_expert[expert] = number;
-      for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
-        if (!active.has(other)) continue;
-        const int reached = layout.rank_of(other);
-        if (seen_rank[reached] == number) continue;
-        seen_rank[reached] = number;
-        tree[known++] = {reached, i, other, slot, 0};
+      for (std::int32_t other = head[expert]; other >= 0; other = links[other].next) {
+        const int reached = links[other].reach;
+        if (seen_rank[reached] != number) [[unlikely]] {
+          seen_rank[reached] = number;
+          tree[known++] = {reached, i, other, slot, 0};
+        }
       }
     });
   }
@@ -152,7 +152,7 @@ void flow_state::go_part(const transfer& limiting) {
   }
   drop(dropped);
   for (const transfer& change : transfers()) {
-    if (now_.flow[change.slot] == 0 && now_.active.has(change.slot)) drop(change.slot);
+    if (now_.flow[change.slot] == 0 && carries(change.slot)) drop(change.slot);
   }
 }
 
@@ -202,8 +202,8 @@ void flow_state::carry_out(const transfer& change) {
 /// Lets a replica carry nothing, its load going to the expert's emptiest other active host.
 void flow_state::drop(std::int32_t slot) {
   std::int32_t best = -1;
-  for (std::int32_t other = head_[expert_[slot]]; other >= 0; other = next_[other]) {
-    if (other == slot || !now_.active.has(other)) continue;
+  for (std::int32_t other = head_[expert_[slot]]; other >= 0; other = links_[other].next) {
+    if (other == slot || !carries(other)) continue;
     if (best < 0 || level(layout_->rank_of(other)) < level(layout_->rank_of(best))) best = other;
   }
   if (now_.flow[slot] > 0) shift(slot, best, now_.flow[slot]);
@@ -217,26 +217,26 @@ void flow_state::drop(std::int32_t slot) {
 bool flow_state::extend_block() {
   const std::int64_t own = level(nodes_[0].rank);
   const std::int32_t* const expert_of = expert_.data();
-  const std::int32_t* const next = next_.data();
+  const replica_link* const links = links_.data();
   const std::int32_t* const head = head_.data();
   const std::int32_t* const count = count_.data();
-  const std::int32_t* const active_count = now_.active_count.data();
-  const slot_bits::view active = now_.active.all();
+  const std::int32_t* const active_count = active_count_.data();
+  const std::int32_t idle = ranks();
   const slot_bits::view several = several_.all();
   const slot_layout& layout = *layout_;
   std::int64_t most = tolerance_;
   std::int32_t best = -1;
   for (const tree_node& node : tree()) {
-    several.for_each(layout.first(node.rank), layout.first(node.rank + 1), [&](std::int32_t slot) {
+    several.for_each_of(node.rank, [&](std::int32_t slot) {
       const std::int32_t expert = expert_of[slot];
       if (active_count[expert] == count[expert] || weight_[expert] == 0) return;
-      const bool carries = active.has(slot);
-      for (std::int32_t other = head[expert]; other >= 0; other = next[other]) {
-        if (active.has(other) == carries) continue;
-        const std::int64_t gap = (own - level(layout.rank_of(other))) * (carries ? 1 : -1);
+      const bool active = links[slot].reach < idle;
+      for (std::int32_t other = head[expert]; other >= 0; other = links[other].next) {
+        if ((links[other].reach < idle) == active) continue;
+        const std::int64_t gap = (own - level(layout.rank_of(other))) * (active ? 1 : -1);
         if (gap > most) {
           most = gap;
-          best = carries ? other : slot;
+          best = active ? other : slot;
         }
       }
     });

@@ -27,18 +27,18 @@ void flow_state::start(std::span<const std::int64_t> loads, const slot_layout& l
   trial_ = false;
   expert_.assign(slots, no_expert);
   now_.flow.assign(slots, 0);
-  now_.active.clear(layout.slots());
-  several_.clear(layout.slots());
-  next_.assign(slots, -1);
+  now_.active.clear(layout);
+  several_.clear(layout);
+  links_.assign(slots, {-1, layout.ranks()});
   head_.assign(loads.size(), -1);
   count_.assign(loads.size(), 0);
-  now_.active_count.assign(loads.size(), 0);
+  active_count_.assign(loads.size(), 0);
   now_.load.assign(ranks, 0);
   is_touched_.assign(ranks, 0);
   nodes_.resize(ranks);
   transfers_.resize(2 * ranks);
   queue_.resize(ranks);
-  seen_rank_.assign(ranks, 0);
+  seen_rank_.assign(ranks + 1, 0);
   seen_expert_.assign(loads.size(), 0);
   tree_number_ = 0;
   touched_.clear();
@@ -96,9 +96,9 @@ void flow_state::even_out_from_scratch() {
 /// What does not divide goes to the last slot of the list.
 void flow_state::split_equally(std::int32_t expert) {
   const std::int64_t part = weight_[expert] / std::max(count_[expert], 1);
-  for (std::int32_t slot = head_[expert]; slot >= 0; slot = next_[slot]) {
+  for (std::int32_t slot = head_[expert]; slot >= 0; slot = links_[slot].next) {
     const std::int64_t flow =
-        next_[slot] >= 0 ? part : weight_[expert] - part * (count_[expert] - 1);
+        links_[slot].next >= 0 ? part : weight_[expert] - part * (count_[expert] - 1);
     const int rank = layout_->rank_of(slot);
     if (!rules_.equal_shares && count_[expert] > 1) set_active(slot, true);
     now_.load[rank] += flow - now_.flow[slot];
@@ -107,7 +107,7 @@ void flow_state::split_equally(std::int32_t expert) {
 }
 
 bool flow_state::holds(int rank, std::int32_t expert) const {
-  for (std::int32_t slot = head_[expert]; slot >= 0; slot = next_[slot]) {
+  for (std::int32_t slot = head_[expert]; slot >= 0; slot = links_[slot].next) {
     if (layout_->rank_of(slot) == rank) return true;
   }
   return false;
@@ -135,8 +135,9 @@ flow_state::score_type flow_state::score() const {
 }
 
 void flow_state::set_active(std::int32_t slot, bool active) {
-  if (now_.active.has(slot) == active) return;
-  now_.active_count[expert_[slot]] += active ? 1 : -1;
+  if (carries(slot) == active) return;
+  active_count_[expert_[slot]] += active ? 1 : -1;
+  links_[slot].reach = active ? layout_->rank_of(slot) : ranks();
   if (active) {
     now_.active.insert(slot);
   } else {
@@ -146,16 +147,16 @@ void flow_state::set_active(std::int32_t slot, bool active) {
 
 void flow_state::link(std::int32_t slot, std::int32_t expert) {
   expert_[slot] = expert;
-  next_[slot] = head_[expert];
+  links_[slot].next = head_[expert];
   head_[expert] = slot;
   if (++count_[expert] > 1) several_.insert(slot);
-  if (count_[expert] == 2) several_.insert(next_[slot]);
+  if (count_[expert] == 2) several_.insert(links_[slot].next);
 }
 
 void flow_state::unlink(std::int32_t slot) {
   std::int32_t* at = &head_[expert_[slot]];
-  while (*at != slot) at = &next_[*at];
-  *at = next_[slot];
+  while (*at != slot) at = &links_[*at].next;
+  *at = links_[slot].next;
   several_.erase(slot);
   if (--count_[expert_[slot]] == 1) several_.erase(head_[expert_[slot]]);
   expert_[slot] = no_expert;
@@ -180,7 +181,7 @@ void flow_state::shift(std::int32_t from_slot, std::int32_t to_slot, std::int64_
 /// The slot of another replica of the same expert, on the emptiest rank; -1 if there is none.
 std::int32_t flow_state::lightest_other(std::int32_t slot) const {
   std::int32_t best = -1;
-  for (std::int32_t other = head_[expert_[slot]]; other >= 0; other = next_[other]) {
+  for (std::int32_t other = head_[expert_[slot]]; other >= 0; other = links_[other].next) {
     if (other == slot) continue;
     if (best < 0 || level(layout_->rank_of(other)) < level(layout_->rank_of(best))) best = other;
   }
@@ -249,7 +250,7 @@ void flow_state::swap(std::int32_t a, std::int32_t b) {
 /// up to a common level.
 void flow_state::respond(std::int32_t expert) {
   hosts_.clear();
-  for (std::int32_t slot = head_[expert]; slot >= 0; slot = next_[slot]) {
+  for (std::int32_t slot = head_[expert]; slot >= 0; slot = links_[slot].next) {
     const int rank = layout_->rank_of(slot);
     const std::int64_t base = now_.load[rank] - now_.flow[slot];
     hosts_.push_back({uneven_ ? level_of(rank, base) : base, base, slot});
@@ -299,10 +300,16 @@ void flow_state::begin_trial() {
 void flow_state::roll_back() {
   trial_ = false;
   for (auto change = experts_before_.rbegin(); change != experts_before_.rend(); ++change) {
-    if (expert_[change->slot] != no_expert) unlink(change->slot);
+    if (expert_[change->slot] != no_expert) {
+      set_active(change->slot, false);
+      unlink(change->slot);
+    }
     if (change->expert != no_expert) link(change->slot, change->expert);
   }
-  now_ = before_;
+  now_.active.for_each_difference(before_.active,
+                                  [this](std::int32_t slot) { set_active(slot, !carries(slot)); });
+  now_.flow = before_.flow;
+  now_.load = before_.load;
   before_is_now_ = true;
   for (std::size_t i = changed_before_; i < changed_.size(); ++i) is_changed_[changed_[i]] = 0;
   changed_.resize(changed_before_);

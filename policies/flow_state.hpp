@@ -60,7 +60,7 @@ class flow_state {
   std::span<const std::int32_t> experts() const { return expert_; }
   std::int64_t flow(std::int32_t slot) const { return now_.flow[slot]; }
   /// Whether the slot's expert has other replicas and this one takes load (or may come to).
-  bool carries(std::int32_t slot) const { return now_.active.has(slot); }
+  bool carries(std::int32_t slot) const { return links_[slot].reach < ranks(); }
   std::int64_t load(int rank) const { return now_.load[rank]; }
   std::int64_t level(int rank) const { return level_at(rank, now_.load[rank]); }
   /// What the rank's level is when it carries `load`, and the most it may carry at a level.
@@ -80,9 +80,9 @@ class flow_state {
   std::int64_t weight(std::int32_t expert) const { return weight_[expert]; }
   std::int32_t replicas(std::int32_t expert) const { return count_[expert]; }
   /// Replicas that carry, where there are several.
-  std::int32_t carriers(std::int32_t expert) const { return now_.active_count[expert]; }
+  std::int32_t carriers(std::int32_t expert) const { return active_count_[expert]; }
   std::int32_t first_slot(std::int32_t expert) const { return head_[expert]; }
-  std::int32_t next_slot(std::int32_t slot) const { return next_[slot]; }
+  std::int32_t next_slot(std::int32_t slot) const { return links_[slot].next; }
   bool holds(int rank, std::int32_t expert) const;
   std::int64_t total() const { return total_; }
   std::int64_t mean() const { return mean_; }
@@ -134,10 +134,14 @@ class flow_state {
   };
   /// What settling changes.
   struct split {
-    std::vector<std::int64_t> flow;          // [slots]
-    std::vector<std::int64_t> load;          // [ranks]
-    slot_bits active;                        // one of several replicas, and takes load
-    std::vector<std::int32_t> active_count;  // [experts]
+    std::vector<std::int64_t> flow;  // [slots]
+    std::vector<std::int64_t> load;  // [ranks]
+    slot_bits active;                // one of several replicas, and takes load
+  };
+  /// A replica among those of its expert.
+  struct replica_link {
+    std::int32_t next;   // slot; -1 after the last
+    std::int32_t reach;  // its rank if it is active, otherwise the number of ranks
   };
   struct tree_node {
     std::int32_t rank;
@@ -194,12 +198,13 @@ class flow_state {
   std::vector<std::int64_t> factor_;  // [ranks] level over load, in 2^-32
   std::vector<std::int32_t> expert_;  // [slots]
   split now_;
-  slot_bits several_;                  // one of several replicas
-  std::vector<std::int32_t> next_;     // [slots] next slot of the same expert
-  std::vector<std::int32_t> head_;     // [experts]
-  std::vector<std::int32_t> count_;    // [experts]
-  std::vector<std::int64_t> weight_;   // [experts]
-  std::vector<std::int32_t> touched_;  // ranks to settle
+  slot_bits several_;                       // one of several replicas
+  std::vector<replica_link> links_;         // [slots]
+  std::vector<std::int32_t> head_;          // [experts]
+  std::vector<std::int32_t> count_;         // [experts]
+  std::vector<std::int32_t> active_count_;  // [experts]
+  std::vector<std::int64_t> weight_;        // [experts]
+  std::vector<std::int32_t> touched_;       // ranks to settle
   std::vector<std::uint8_t> is_touched_;
   std::vector<std::int32_t> unchecked_;  // roots of blocks that may join others
   std::int64_t total_ = 0;
@@ -219,7 +224,7 @@ class flow_state {
   std::vector<std::int32_t> queue_;       // ranks of a block
   std::vector<transfer> transfers_;       // [2 ranks]
   std::size_t transfer_count_ = 0;        // of them, those that even out the tree
-  std::vector<std::uint32_t> seen_rank_;  // [ranks] number of the tree that reached it
+  std::vector<std::uint32_t> seen_rank_;  // [ranks + 1] number of the tree that reached it
   std::vector<std::uint32_t> seen_expert_;
   std::uint32_t tree_number_ = 0;
   std::vector<host> hosts_;

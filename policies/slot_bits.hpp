@@ -2,56 +2,91 @@
 // A set of slots, kept as bits, so that the few members among a rank's slots are found without
 // looking at the others.
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "policies/placement.hpp"
+
 namespace ballast {
 
 class slot_bits {
  public:
-  /// Where the bits are while the set's size stays: a copy in a local variable spares the compiler
-  /// from loading the pointer again after every store.
+  /// Empties the set; it may then hold slots of this layout, which must outlive it.
+  void clear(const slot_layout& layout) {
+    layout_ = &layout;
+    words_per_rank_ = 1;
+    for (int rank = 0; rank < layout.ranks(); ++rank) {
+      words_per_rank_ = std::max(words_per_rank_, (layout.count(rank) + 63) / 64);
+    }
+    words_.assign(static_cast<std::size_t>(layout.ranks()) * words_per_rank_, 0);
+  }
+
+  void insert(std::int32_t slot) { words_[place_of(slot).word] |= place_of(slot).bit; }
+  void erase(std::int32_t slot) { words_[place_of(slot).word] &= ~place_of(slot).bit; }
+  bool has(std::int32_t slot) const {
+    return (words_[place_of(slot).word] & place_of(slot).bit) != 0;
+  }
+
+  /// Where the bits are until the next `clear`: a copy in a local variable spares the compiler from
+  /// loading the pointer again after every store.
   class view {
    public:
-    explicit view(const std::uint64_t* words) : words_(words) {}
+    explicit view(const slot_bits& bits)
+        : words_(bits.words_.data()),
+          words_per_rank_(bits.words_per_rank_),
+          layout_(*bits.layout_) {}
 
-    bool has(std::int32_t slot) const { return (words_[word(slot)] >> (slot & 63) & 1) != 0; }
-
-    /// Calls `visit` for the members in [first, end), ascending. It must not change the set.
+    /// Calls `visit` for the members among the rank's slots, ascending. It must not change the set.
     template <class Visit>
-    void for_each(std::int32_t first, std::int32_t end, Visit&& visit) const {
-      for (std::int32_t base = first; base < end; base += 64) {
-        std::uint64_t bits = from(base);
-        if (end - base < 64) bits &= (std::uint64_t{1} << (end - base)) - 1;
-        for (; bits != 0; bits &= bits - 1) visit(base + std::countr_zero(bits));
+    void for_each_of(int rank, Visit&& visit) const {
+      std::int32_t first = layout_.first(rank);
+      const std::uint64_t* word = words_ + static_cast<std::ptrdiff_t>(rank) * words_per_rank_;
+      for (int left = words_per_rank_; left > 0; --left, ++word, first += 64) {
+        for (std::uint64_t bits = *word; bits != 0; bits &= bits - 1) {
+          visit(first + std::countr_zero(bits));
+        }
       }
     }
 
    private:
-    /// The 64 slots from this one on.
-    std::uint64_t from(std::int32_t slot) const {
-      const std::uint64_t* const at = words_ + word(slot);
-      const int shift = slot & 63;
-      return at[0] >> shift | (at[1] << 1) << (63 - shift);
-    }
-
     const std::uint64_t* words_;
+    int words_per_rank_;
+    const slot_layout& layout_;
   };
 
-  /// Empties the set; it may then hold slots below `slots`.
-  void clear(int slots) { words_.assign(static_cast<std::size_t>(slots) / 64 + 2, 0); }
+  view all() const { return view(*this); }
 
-  view all() const { return view(words_.data()); }
-  bool has(std::int32_t slot) const { return all().has(slot); }
-  void insert(std::int32_t slot) { words_[word(slot)] |= std::uint64_t{1} << (slot & 63); }
-  void erase(std::int32_t slot) { words_[word(slot)] &= ~(std::uint64_t{1} << (slot & 63)); }
+  /// Calls `visit` for what is in one of the sets and not in the other; it may put that right. Both
+  /// were cleared for the same layout.
+  template <class Visit>
+  void for_each_difference(const slot_bits& other, Visit&& visit) const {
+    for (std::size_t at = 0; at < words_.size(); ++at) {
+      for (std::uint64_t bits = words_[at] ^ other.words_[at]; bits != 0; bits &= bits - 1) {
+        const auto rank = static_cast<int>(at / words_per_rank_);
+        const auto skipped = static_cast<std::int32_t>(at % words_per_rank_) * 64;
+        visit(layout_->first(rank) + skipped + std::countr_zero(bits));
+      }
+    }
+  }
 
  private:
-  static std::size_t word(std::int32_t slot) { return static_cast<std::size_t>(slot) / 64; }
+  struct place {
+    std::size_t word;
+    std::uint64_t bit;
+  };
+  place place_of(std::int32_t slot) const {
+    const int rank = layout_->rank_of(slot);
+    const std::int32_t at = slot - layout_->first(rank);
+    return {static_cast<std::size_t>(rank) * words_per_rank_ + at / 64,
+            std::uint64_t{1} << (at & 63)};
+  }
 
-  std::vector<std::uint64_t> words_;  // one more than needed, for the view
+  const slot_layout* layout_ = nullptr;
+  int words_per_rank_ = 1;
+  std::vector<std::uint64_t> words_;  // [ranks][words_per_rank_]
 };
 
 }  // namespace ballast

@@ -10,14 +10,24 @@
 namespace ballast {
 namespace {
 
-TEST(slot_bits, any_range_visits_its_members_in_order) {
-  for (const int slots : {1, 63, 64, 65, 200}) {
-    testing::generator random(static_cast<std::uint64_t>(slots));
+std::vector<std::int32_t> members_of(const slot_bits& bits, int rank) {
+  std::vector<std::int32_t> visited;
+  bits.all().for_each_of(rank, [&](std::int32_t slot) { visited.push_back(slot); });
+  return visited;
+}
+
+TEST(slot_bits, every_rank_visits_its_members_in_order) {
+  for (const std::vector<std::int32_t>& counts :
+       std::vector<std::vector<std::int32_t>>{{1}, {9, 9, 9}, {63, 0, 64, 1}, {65, 3, 200, 129}}) {
+    const slot_layout layout = slot_layout::ragged(counts);
+    testing::generator random(counts.size());
     slot_bits bits;
-    bits.clear(slots);
+    slot_bits mirror;
+    bits.clear(layout);
+    mirror.clear(layout);
     std::set<std::int32_t> members;
-    for (int change = 0; change < 300; ++change) {
-      const auto slot = static_cast<std::int32_t>(random.below(slots));
+    for (int change = 0; change < 600; ++change) {
+      const auto slot = static_cast<std::int32_t>(random.below(layout.slots()));
       if (random.below(3) == 0) {
         bits.erase(slot);
         members.erase(slot);
@@ -25,19 +35,27 @@ TEST(slot_bits, any_range_visits_its_members_in_order) {
         bits.insert(slot);
         members.insert(slot);
       }
-      EXPECT_EQ(bits.has(slot), members.contains(slot));
-    }
-    for (std::int32_t first = 0; first <= slots; ++first) {
-      for (std::int32_t end = first; end <= slots; ++end) {
-        std::vector<std::int32_t> visited;
-        bits.all().for_each(first, end, [&](std::int32_t slot) { visited.push_back(slot); });
-        const std::vector<std::int32_t> expected(members.lower_bound(first),
-                                                 members.lower_bound(end));
-        ASSERT_EQ(visited, expected) << slots << " slots, " << first << " to " << end;
+      ASSERT_EQ(bits.has(slot), members.contains(slot)) << slot;
+      for (int rank = 0; rank < layout.ranks(); ++rank) {
+        const std::vector<std::int32_t> expected(members.lower_bound(layout.first(rank)),
+                                                 members.lower_bound(layout.first(rank + 1)));
+        ASSERT_EQ(members_of(bits, rank), expected) << "rank " << rank;
+      }
+      if (change % 50 != 0) continue;
+      bits.for_each_difference(mirror, [&](std::int32_t other) {
+        ASSERT_NE(mirror.has(other), bits.has(other)) << other;
+        if (bits.has(other)) {
+          mirror.insert(other);
+        } else {
+          mirror.erase(other);
+        }
+      });
+      for (std::int32_t other = 0; other < layout.slots(); ++other) {
+        ASSERT_EQ(mirror.has(other), bits.has(other)) << other;
       }
     }
-    bits.clear(slots);
-    bits.all().for_each(0, slots, [](std::int32_t slot) { ADD_FAILURE() << slot; });
+    bits.clear(layout);
+    for (int rank = 0; rank < layout.ranks(); ++rank) EXPECT_TRUE(members_of(bits, rank).empty());
   }
 }
 
