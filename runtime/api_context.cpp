@@ -219,6 +219,14 @@ ballast_status ballast_ranks_set(ballast_context* context, const int32_t* rank_s
   });
 }
 
+ballast_status ballast_lost(const ballast_context* context, const uint8_t* masked_ranks,
+                            int32_t index, ballast_loss* loss) {
+  return guard([&] {
+    require_argument(context, "context");
+    copy_out(context->runtime.loss(masked_ranks, index), loss, "loss");
+  });
+}
+
 ballast_status ballast_tables(const ballast_context* context, int32_t layer,
                               ballast_layer_tables* tables) {
   return guard([&] {

@@ -291,24 +291,32 @@ void balancer::pause(bool drop) {
   drop_requested_ |= drop;
 }
 
-void balancer::leave_ranks(std::span<const std::uint8_t> gone) {
+void balancer::leave_ranks(std::span<const std::uint8_t> gone, const recovery& found) {
   if (gone.empty()) return;
   const placement before = parts_.live.current();
   std::vector<std::int32_t> changed;
   for (int layer = 0; layer < before.layers(); ++layer) {
     const std::span<const std::int32_t> held = before.experts_of(layer);
     bool left = false;
+    bool recovered = false;
     for (int slot = 0; slot < before.slots(); ++slot) {
       if (held[slot] == no_expert || gone[before.layout().rank_of(slot)] == 0) continue;
       parts_.live.set_expert(layer, slot, no_expert);
       left = true;
     }
     if (!left) continue;
-    parts_.live.refresh(layer, before, true);
+    for (const lost_place& lost : found.lost) {
+      if (lost.layer != layer) continue;
+      parts_.live.set_expert(layer, lost.slot, lost.expert);
+      recovered = true;
+    }
+    parts_.live.refresh(layer, recovered ? found.left : before, true);
     changed.push_back(layer);
   }
   if (!changed.empty()) parts_.weights.publish(changed);
-  std::erase_if(damaged_, [&](const ballast_damage& d) { return gone[d.rank] != 0; });
+  std::erase_if(damaged_, [&](const ballast_damage& d) {
+    return parts_.live.current().experts_of(d.layer)[d.slot] != d.expert;
+  });
 }
 
 void balancer::finish() {

@@ -29,6 +29,7 @@
 #include <string>
 #include <string_view>
 
+#include "policies/recovery.hpp"
 #include "runtime/backend.hpp"
 #include "runtime/event_ring.hpp"
 #include "runtime/live_placement.hpp"
@@ -76,8 +77,9 @@ class balancer {
 
   void pause(bool drop);
   bool idle() const { return phase_ == BALLAST_PHASE_IDLE; }
-  /// While idle: slots of these ranks stop serving. [ranks] nonzero, or empty: none.
-  void leave_ranks(std::span<const std::uint8_t> gone);
+  /// While idle: slots of these ranks stop serving. [ranks] nonzero, or empty: none. `found`: what
+  /// is left then; its lost experts serve from their slots.
+  void leave_ranks(std::span<const std::uint8_t> gone, const recovery& found);
   void resume() { paused_ = drop_requested_ = false; }
 
   /// Collective, blocking up to the deadline: completes everything under way on this rank, but for

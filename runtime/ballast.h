@@ -515,11 +515,35 @@ BALLAST_API ballast_status ballast_resume(ballast_context* context);
  * ballast_config, NULL again for the same speed and for ranks that all serve. Slots of a rank that is
  * GONE stop serving at once; routing tables change in this call as in ballast_step. A rank that serves
  * again is empty until an epoch fills it. On all ranks the same, and nothing is changed, after
- * INVALID_ARGUMENT (a value is out of range; an expert would lose its last replica, layer and expert
- * named; the policy cannot plan for what is left), CONFIG_MISMATCH (ranks do not say the same) and
+ * INVALID_ARGUMENT (a value is out of range; an expert would lose its last replica and was not loaded
+ * again, see ballast_lost, layer and expert named; the policy cannot plan for what is left), CONFIG_MISMATCH (ranks do not say the same) and
  * STATE (an epoch is in flight; before ballast_start). DEADLINE, MPI. */
 BALLAST_API ballast_status ballast_ranks_set(ballast_context* context, const int32_t* rank_speed,
                                              const uint8_t* masked_ranks);
+
+typedef struct ballast_loss {
+  size_t struct_size;
+  int32_t layer, expert;
+  int32_t slot, rank; /* where it may be loaded again: row slot % rows_per_rank of that rank; -1:
+                         there is no room for it on ranks that serve */
+} ballast_loss;
+
+/* Local, the same on all ranks. The index-th expert, by layer, of which ranks that are GONE in
+ * `masked_ranks` (as in ballast_ranks_set) hold all replicas, and where its weights may be loaded
+ * again: a row that is empty, or one whose expert has other replicas. For a rank that fails, between
+ * two steps while no epoch is in flight:
+ *
+ *     for (index = 0; ballast_lost(context, masked, index, &loss) == BALLAST_OK; ++index)
+ *       if (loss.rank == rank) load the expert's weights, from a checkpoint, into its row;
+ *     ballast_ranks_set(context, NULL, masked);
+ *
+ * which checks them against the expert's hash and lets the rows serve it. Weights must be complete,
+ * on a GPU too, before that call. Until it has returned OK a row written to still serves what it
+ * held, so there must be no pass in between. `loss->struct_size` must be set. STATE: there is none at
+ * that index; an epoch is in flight; before ballast_start. INVALID_ARGUMENT: a value is out of
+ * range. */
+BALLAST_API ballast_status ballast_lost(const ballast_context* context, const uint8_t* masked_ranks,
+                                        int32_t index, ballast_loss* loss);
 
 /* ---- what is where, and what was done ------------------------------------------------ */
 

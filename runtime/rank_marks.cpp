@@ -66,27 +66,4 @@ std::vector<agreed_field> rank_marks::agreed_fields() const {
           {"masked_ranks (digest)", static_cast<std::int64_t>(masks.value())}};
 }
 
-placement without_gone_ranks(const placement& current, const rank_marks& marks) {
-  placement left = current;
-  if (marks.gone.empty()) return left;
-  for (int layer = 0; layer < left.layers(); ++layer) {
-    const auto experts = left.experts_of(layer);
-    std::vector<std::int32_t> lost;
-    for (int slot = 0; slot < left.slots(); ++slot) {
-      if (experts[slot] == no_expert || marks.gone[left.layout().rank_of(slot)] == 0) continue;
-      lost.push_back(experts[slot]);
-      experts[slot] = no_expert;
-    }
-    for (const std::int32_t expert : lost) {
-      if (std::ranges::find(experts, expert) != experts.end()) continue;
-      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
-                  fmt::format("masked_ranks: layer {}, expert {} has no replica on a rank that is "
-                              "not gone",
-                              layer, expert));
-    }
-    if (!lost.empty()) set_equal_shares(experts, left.experts(), left.shares_of(layer));
-  }
-  return left;
-}
-
 }  // namespace ballast

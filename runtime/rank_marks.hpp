@@ -26,9 +26,4 @@ struct rank_marks {
 /// [ranks] each, or null. Throws error(INVALID_ARGUMENT) naming field, rank and value.
 rank_marks read_rank_marks(const std::int32_t* speed, const std::uint8_t* masked, int ranks);
 
-/// The placement once all slots of ranks that are gone are empty; where an expert has lost a
-/// replica its layer's shares are equal. Throws error(INVALID_ARGUMENT) naming layer and expert if
-/// it was the last.
-placement without_gone_ranks(const placement& current, const rank_marks& marks);
-
 }  // namespace ballast

@@ -88,19 +88,66 @@ void runtime::resume() {
 void runtime::set_ranks(const std::int32_t* speed, const std::uint8_t* masked) {
   require_started();
   rank_marks marks;
+  recovery found;
   const verdict mine = verdict_of([&] {
-    if (!balancer_->idle()) {
-      throw error(BALLAST_ERROR_STATE,
-                  "an epoch is in flight: ballast_pause, and steps until the phase is idle");
-    }
+    require_idle();
     marks = read_rank_marks(speed, masked, ranks_);
-    require_plannable(without_gone_ranks(live_->current(), marks), marks);
+    found = recover_from(marks);
+    require_loaded(found);
+    require_plannable(found.left, marks);
   });
   agree(vote_comm_.get(), mine,
         mine.status == BALLAST_OK ? marks.agreed_fields() : std::vector<agreed_field>(),
         settings_.config.deadline_seconds);
-  balancer_->leave_ranks(marks.gone);
+  balancer_->leave_ranks(marks.gone, found);
   planner_->mark_ranks(std::move(marks));
+}
+
+void runtime::require_idle() const {
+  if (balancer_->idle()) return;
+  throw error(BALLAST_ERROR_STATE,
+              "an epoch is in flight: ballast_pause, and steps until the phase is idle");
+}
+
+recovery runtime::recover_from(const rank_marks& marks) const {
+  return recover(live_->current(), {marks.gone, marks.masked, settings_.usable_slots,
+                                    settings_.slots_per_layer, settings_.config.spare_rows});
+}
+
+// What ranks that are gone were the only ones to hold must be in place again, on this rank as far
+// as it is the one to hold it.
+void runtime::require_loaded(const recovery& found) const {
+  const slot_layout& layout = settings_.layout;
+  for (const lost_place& lost : found.lost) {
+    const std::string what =
+        fmt::format("masked_ranks: layer {}, expert {} has no replica on a rank that is not gone",
+                    lost.layer, lost.expert);
+    if (lost.slot < 0) {
+      throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                  what + ", and there is no slot for it on a rank that serves");
+    }
+    if (layout.rank_of(lost.slot) != rank_) continue;
+    const expert_memory& memory = backend_->memory();
+    const int row = lost.slot - layout.first(rank_);
+    if (memory.hash(lost.layer, {row, -1}) == memory.hash_of_expert(lost.layer, lost.expert))
+      continue;
+    throw error(
+        BALLAST_ERROR_INVALID_ARGUMENT,
+        fmt::format("{}, and slot {} does not hold its weights (ballast_lost)", what, lost.slot));
+  }
+}
+
+ballast_loss runtime::loss(const std::uint8_t* masked, int index) const {
+  require_started();
+  require_idle();
+  const rank_marks marks = read_rank_marks(nullptr, masked, ranks_);
+  const recovery found = recover_from(marks);
+  if (index < 0 || static_cast<std::size_t>(index) >= found.lost.size()) {
+    throw error(BALLAST_ERROR_STATE, fmt::format("there is no lost expert at index {}", index));
+  }
+  const lost_place& lost = found.lost[index];
+  return {sizeof(ballast_loss), lost.layer, lost.expert, lost.slot,
+          lost.slot < 0 ? -1 : settings_.layout.rank_of(lost.slot)};
 }
 
 std::uint64_t runtime::expert_hash(int layer, int expert) const {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "policies/recovery.hpp"
 #include "runtime/backend.hpp"
 #include "runtime/balancer.hpp"
 #include "runtime/discovery.hpp"
@@ -35,6 +36,8 @@ class runtime {
   void pause(int how);
   void resume();
   void set_ranks(const std::int32_t* speed, const std::uint8_t* masked);
+  /// See ballast_lost. Throws error(STATE) if there is none at that index.
+  ballast_loss loss(const std::uint8_t* masked, int index) const;
 
   /// Throws error(INVALID_ARGUMENT) naming the layer if there is none such.
   void require_layer(int layer) const;
@@ -52,6 +55,9 @@ class runtime {
 
  private:
   void require_started() const;
+  void require_idle() const;
+  recovery recover_from(const rank_marks& marks) const;
+  void require_loaded(const recovery& found) const;
   void require_plannable(const placement& current, const rank_marks& marks) const;
   std::vector<std::int32_t> usable_slots() const;
   void compare_shapes();

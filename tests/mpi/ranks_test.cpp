@@ -182,6 +182,54 @@ void expect_refused(live_model& model, const std::int32_t* speed, const std::uin
   EXPECT_EQ(model.tables_digest(), before);
 }
 
+/// A rank fails with experts that only it had: they are named, refused as long as they are not
+/// loaded again where that is said, and then serve there.
+TEST(ranks, lost_experts_are_named_and_serve_once_they_are_loaded_again) {
+  if (ranks() == 1) GTEST_SKIP() << "one rank cannot be gone";
+  live_options o = {.config = small_config(ranks())};
+  o.config.slots_per_rank = (o.config.experts + ranks() - 2) / (ranks() - 1);
+  o.config.policy = "flow";
+  const int rows = o.config.slots_per_rank;
+  ints single(static_cast<std::size_t>(o.config.layers) * ranks() * rows, -1);
+  for (int layer = 0; layer < o.config.layers; ++layer) {
+    for (int e = 0; e < o.config.experts; ++e)
+      single[(layer * ranks() + e % ranks()) * rows + e / ranks()] = e;
+  }
+  o.config.placement = single.data();
+  live_model model(MPI_COMM_WORLD, o);
+  model.play(3);
+  const masks gone = last_is(BALLAST_RANK_GONE);
+  std::vector<ballast_loss> lost;
+  ballast_loss loss = {};
+  loss.struct_size = sizeof(loss);
+  while (ballast_lost(model.context(), gone.data(), static_cast<int>(lost.size()), &loss) ==
+         BALLAST_OK) {
+    lost.push_back(loss);
+  }
+  EXPECT_NE(std::string(ballast_last_error()).find("no lost expert at index"), std::string::npos);
+  EXPECT_EQ(static_cast<int>(lost.size()), held_by(model.current(), ranks() - 1));
+  ASSERT_FALSE(lost.empty());
+  EXPECT_EQ(ballast_lost(model.context(), nullptr, 0, &loss), BALLAST_ERROR_STATE);
+  expect_refused(model, nullptr, gone.data(), BALLAST_ERROR_INVALID_ARGUMENT,
+                 "does not hold its weights (ballast_lost)");
+
+  for (const ballast_loss& l : lost) {
+    EXPECT_NE(l.rank, ranks() - 1);
+    EXPECT_EQ(l.rank, l.slot / rows);
+    if (l.rank == rank_of(MPI_COMM_WORLD)) model.weights().fill(l.layer, l.slot % rows, l.expert);
+  }
+  ASSERT_EQ(ballast_ranks_set(model.context(), nullptr, gone.data()), BALLAST_OK)
+      << ballast_last_error();
+  model.expectation().mark_ranks(read_rank_marks(nullptr, gone.data(), ranks()));
+  model.check_tables();
+  model.check_rows();
+  EXPECT_EQ(held_by(model.current(), ranks() - 1), 0);
+  for (const ballast_loss& l : lost) {
+    EXPECT_EQ(model.current().experts_of(l.layer)[l.slot], l.expert);
+  }
+  play(model, 2, [](const placement& p) { EXPECT_EQ(held_by(p, ranks() - 1), 0); });
+}
+
 TEST(ranks, what_cannot_be_is_refused_on_all_ranks) {
   live_options o = {.config = small_config(ranks())};
   o.config.slots_per_rank = (o.config.experts + ranks() - 1) / ranks();

@@ -165,6 +165,13 @@ AT(ballast_damage, slot, 16);
 AT(ballast_damage, rank, 20);
 AT(ballast_damage, epoch, 24);
 
+SIZE(ballast_loss, 24);
+AT(ballast_loss, struct_size, 0);
+AT(ballast_loss, layer, 8);
+AT(ballast_loss, expert, 12);
+AT(ballast_loss, slot, 16);
+AT(ballast_loss, rank, 20);
+
 SIZE(ballast_policy_question, 144);
 AT(ballast_policy_question, struct_size, 0);
 AT(ballast_policy_question, first_layer, 8);

@@ -66,6 +66,7 @@ TEST(api_arguments, null_is_refused_by_name) {
   EXPECT_EQ(outcome(ballast_step(nullptr, nullptr)), context);
   EXPECT_EQ(outcome(ballast_pause(nullptr, 0)), context);
   EXPECT_EQ(outcome(ballast_resume(nullptr)), context);
+  EXPECT_EQ(outcome(ballast_lost(nullptr, nullptr, 0, nullptr)), context);
   EXPECT_EQ(outcome(ballast_tables(nullptr, 0, nullptr)), context);
   EXPECT_EQ(outcome(ballast_tables(e.context, 0, nullptr)), "invalid argument: tables is NULL");
   EXPECT_EQ(outcome(ballast_shape(nullptr, nullptr, nullptr, nullptr, nullptr)), context);
@@ -145,6 +146,7 @@ TEST(api_arguments, calls_before_start_and_after_it_are_a_wrong_state) {
   EXPECT_EQ(outcome(ballast_step(e.context, &result.value)), not_started);
   EXPECT_EQ(outcome(ballast_pause(e.context, BALLAST_DROP)), not_started);
   EXPECT_EQ(outcome(ballast_resume(e.context)), not_started);
+  EXPECT_EQ(outcome(ballast_lost(e.context, nullptr, 0, nullptr)), not_started);
   EXPECT_EQ(outcome(ballast_expert_hash(e.context, 0, 0, &hash)), not_started);
   EXPECT_EQ(outcome(ballast_epoch_report(e.context, 0, &epoch.value)), not_started);
   EXPECT_EQ(outcome(ballast_read_counters(e.context, &counters.value)), not_started);
