@@ -31,9 +31,9 @@ std::vector<Id> make_router_ids(const id_shape& shape, std::uint64_t seed) {
   return ids;
 }
 
-/// `ids` for a C call; the vector must outlive it.
-template <typename Id>
-ballast_ids to_call(const std::vector<Id>& ids, const id_shape& shape) {
+/// `ids`, a vector or an array on a GPU, for a C call; they must outlive it.
+template <template <typename...> typename Array, typename Id, typename... Rest>
+ballast_ids to_call(const Array<Id, Rest...>& ids, const id_shape& shape) {
   ballast_ids call;
   ballast_ids_init(&call);
   call.ids = ids.data();

@@ -124,17 +124,6 @@ call_times measure_calls(const mpi_session& mpi, const gpu::stream& compute,
 }
 
 template <typename Id>
-ballast_ids to_device_call(const gpu::array<Id>& ids, const id_shape& shape) {
-  ballast_ids call;
-  ballast_ids_init(&call);
-  call.ids = ids.data();
-  call.type = sizeof(Id) == 8 ? BALLAST_IDS_INT64 : BALLAST_IDS_INT32;
-  call.columns = shape.columns;
-  call.tokens = call.valid_tokens = shape.tokens;
-  return call;
-}
-
-template <typename Id>
 std::string type_name() {
   return sizeof(Id) == 8 ? "int64" : "int32";
 }
@@ -147,7 +136,7 @@ void measure_record(const mpi_session& mpi, const id_shape& shape, const gpu::st
   const std::vector<Id> ids =
       make_router_ids<Id>(shape, 1 + static_cast<std::uint64_t>(mpi.rank()));
   const gpu::array<Id> on_device(ids);
-  const ballast_ids call = to_device_call(on_device, shape);
+  const ballast_ids call = to_call(on_device, shape);
   const weightless_device_model model(mpi, record_config(shape, mpi.size()), compute);
   const call_times t =
       measure_calls(mpi, compute, [&] { check(ballast_record(model.context(), 0, &call)); });
@@ -171,7 +160,7 @@ void measure_route(const mpi_session& mpi, ballast_context* context, const id_sh
   const std::vector<Id> ids = make_router_ids<Id>(shape, 1);  // the same on all ranks
   const gpu::array<Id> on_device(ids);
   const gpu::array<Id> slots(ids.size());
-  const ballast_ids call = to_device_call(on_device, shape);
+  const ballast_ids call = to_call(on_device, shape);
   for (int mode = BALLAST_ROUTE_SHARES; mode <= BALLAST_ROUTE_RANK_INVARIANT; ++mode) {
     BALLAST_GPU(cudaMemset(slots.data(), 0xff, slots.bytes()));
     BALLAST_GPU(cudaDeviceSynchronize());

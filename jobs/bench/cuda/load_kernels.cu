@@ -1,3 +1,6 @@
+// Kernels that load the GPU, and that fill and check rows around what is measured. Each reads or
+// writes every byte once, so its floor is those bytes at the device's bandwidth; read_all is made to
+// reach it, the others are not timed.
 #include <algorithm>
 
 #include "jobs/bench/cuda/load_kernels.hpp"
