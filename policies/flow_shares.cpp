@@ -7,6 +7,12 @@
 
 namespace ballast {
 
+namespace {
+
+constexpr std::int64_t level_one = std::int64_t{1} << 45;
+
+}  // namespace
+
 void share_solver::minimise_fullest(flow_state& state) {
   seen_rank_.assign(static_cast<std::size_t>(state.ranks()), 0);
   search_number_ = 0;
@@ -45,7 +51,7 @@ std::int32_t share_solver::search(const flow_state& state, int start, std::int64
         if (seen_rank_[reached] == search_number_) continue;
         seen_rank_[reached] = search_number_;
         steps_.push_back({reached, static_cast<std::int32_t>(i), slot, other, state.load(reached)});
-        if (limit >= 0 && state.load(reached) < state.load_at(reached, limit))
+        if (limit >= 0 && state.has_room(reached, limit))
           return static_cast<std::int32_t>(steps_.size()) - 1;
       }
     }
@@ -67,9 +73,15 @@ std::int64_t share_solver::average_reached(const flow_state& state) const {
     for (const step& reached : steps_) room += state.load_at(reached.rank, level);
     return room;
   };
-  std::int64_t low = 0;
-  std::int64_t high = 0;  // load_at rounds down, but not below what a rank carries at its level + 1
-  for (const step& reached : steps_) high = std::max(high, state.level(reached.rank) + 1);
+  // Were nothing rounded, the level would be the sum over what all carry at level 1. That is known
+  // to a 2^29th, since no speed is above 2^16 times the mean or below a 2^16th of it; and each rank
+  // rounds away less than one.
+  flow_state::score_type at_one = 0;
+  for (const step& reached : steps_) at_one += state.load_at(reached.rank, level_one);
+  const auto unrounded = static_cast<std::int64_t>(sum * level_one / at_one);
+  const auto count = static_cast<flow_state::score_type>(steps_.size());
+  std::int64_t low = std::max<std::int64_t>(unrounded - (unrounded >> 28) - 1, 0);
+  std::int64_t high = unrounded + static_cast<std::int64_t>(count * level_one / at_one) + 2;
   while (low < high) {
     const std::int64_t middle = low + (high - low) / 2;
     if (room_at(middle) >= sum) {

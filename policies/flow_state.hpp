@@ -48,6 +48,8 @@ struct flow_change {
 /// is called a block. With equal shares nothing is evened out, and every rank is a block.
 class flow_state {
  public:
+  __extension__ typedef __int128 score_type;
+
   /// Takes over a legal placement without duplicates on a rank. `loads`: [experts].
   void start(std::span<const std::int64_t> loads, const slot_layout& layout,
              std::span<const std::int32_t> expert_of_slot, const flow_rules& rules);
@@ -68,6 +70,12 @@ class flow_state {
     return uneven_ ? level_of(rank, load) : load;
   }
   std::int64_t load_at(int rank, std::int64_t level) const;
+  /// Whether it carries less than load_at says.
+  bool has_room(int rank, std::int64_t level) const {
+    return uneven_ ? static_cast<score_type>(now_.load[rank] + 1) * factor_[rank] <=
+                         static_cast<score_type>(level) << factor_bits
+                   : now_.load[rank] < level;
+  }
   std::int64_t speed(int rank) const { return uneven_ ? rules_.speeds.speeds[rank] : 1; }
   /// The rank's speed in sixteenths of the mean, at least 1; always 1 where all are the same.
   std::int64_t rough_speed(int rank) const {
@@ -90,7 +98,6 @@ class flow_state {
 
   /// Sum over ranks of speed times the squared excess of the level over the mean, in rough units:
   /// what a search lowers.
-  __extension__ typedef __int128 score_type;
   score_type score() const;
   std::int64_t fullest() const;  ///< the highest level
   /// An excess is shifted right by this before it is squared.
