@@ -75,7 +75,10 @@ void add_plan_command(CLI::App& program, command_body& run) {
   auto o = std::make_shared<plan_options>();
   CLI::App* plan = program.add_subcommand("plan", "Plan a placement for given loads, without MPI.");
   plan->add_option("--loads", o->loads, "Recorded loads: .json, .json.gz or .npy [L,E] or [T,L,E]");
-  plan->add_option("--generate", o->generate, "Made-up loads, as for replay");
+  plan->add_option(
+      "--generate", o->generate,
+      "Made-up loads: key=value,... (model, layers, experts, cv, drift, steps, seed and more, see "
+      "replay --help)");
   plan->add_option("--window", o->window, "Steps A:B (A to B-1) to sum, default all");
   CLI::Option* series = plan->add_flag(
       "--series", o->series,
@@ -88,10 +91,12 @@ void add_plan_command(CLI::App& program, command_body& run) {
   const auto list = [&](const char* name, auto& values, const char* what) {
     return plan->add_option(name, values, what)->delimiter(',');
   };
-  list("--ranks", o->ranks, "Ranks, or several with commas between")
+  list("--ranks", o->ranks,
+       "Ranks of the expert-parallel group, one to a GPU; or several with commas between")
       ->required()
       ->check(CLI::Range(1, 16384));
-  list("--slots-per-rank", o->slots_per_rank, "Slots per rank and layer, or several")
+  list("--slots-per-rank", o->slots_per_rank,
+       "Experts that a rank has room for in each layer, or several")
       ->check(CLI::Range(1, 1024));
   CLI::Option* budget =
       list("--slots-budget", o->slots_budget,
@@ -107,7 +112,10 @@ void add_plan_command(CLI::App& program, command_body& run) {
                    "hwloc XML or synthetic string to take every node for");
   plan->add_option("--groups", o->groups, "Expert groups (default: the model's, or 1)")
       ->check(CLI::Range(1, 65536));
-  list("--policy", o->policies, "How to plan, or several")
+  list("--policy", o->policies,
+       "How to plan, or several: flow moves least from the current placement, the others are "
+       "published "
+       "planners")
       ->check(CLI::IsMember(known_policies()))
       ->capture_default_str();
   plan->add_flag("--compat", o->compatible,
@@ -135,7 +143,9 @@ void add_plan_command(CLI::App& program, command_body& run) {
       ->excludes(budget)
       ->excludes(budget_bytes);
   plan->add_flag("--explain", o->explain, "Say what each move buys, and why");
-  plan->add_option("--expert-bytes", o->expert_bytes, "Bytes of one expert")->check(at_least_one());
+  plan->add_option("--expert-bytes", o->expert_bytes,
+                   "Bytes of one expert in one layer, for budgets and prices in bytes")
+      ->check(at_least_one());
   plan->add_option("--model", o->model,
                    "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");
   plan->add_option("--threads", o->threads, "Threads that plan layers")

@@ -125,6 +125,12 @@ TEST(cli_plan, payback_is_in_the_report_and_bounds_the_moves) {
   EXPECT_FALSE(paid["refused"].get<bool>());
   const auto steps = paid["steps"].get<std::int64_t>();
   ASSERT_GT(steps, 1);
+  arguments shown = with(priced, {"--token-ns", "40"});
+  *(std::ranges::find(shown, "--json") + 1) = "/dev/null";
+  const ending said = run(shown);
+  EXPECT_NE(said.out.find(" ms (island "), std::string::npos) << said.text();
+  EXPECT_NE(said.out.find("after " + std::to_string(steps) + " steps"), std::string::npos)
+      << said.text();
   const auto until = [&](std::int64_t horizon) {
     return plan(with(priced, {"--token-ns", "40", "--horizon", std::to_string(horizon)}));
   };
