@@ -34,6 +34,7 @@ flow_planner::flow_planner(const flow_setting& setting)
                  {setting.usable_slots.begin(), setting.usable_slots.end()},
                  false}),
       counts_(setting.usable_slots),
+      spreader_(setting.cluster),
       homes_(setting.experts, setting.homes, setting.usable_slots, setting.speeds) {
   rules_.speeds = setting.speeds;
   rules_.hosts = hosts_.ranks;
@@ -63,6 +64,7 @@ void flow_planner::plan_layer(const varying_loads& expected, const slot_layout& 
   if (!std::ranges::equal(state_.experts(), found_.experts)) {
     state_.start(loads, layout, found_.experts, rules_);
   }
+  if (setting_.cold_start && !homes_.kept()) spread();
   share_.resize(current.size());
   if (setting_.equal_shares) {
     set_equal_shares(state_.experts(), setting_.experts, share_);
@@ -161,6 +163,14 @@ void flow_planner::repack(std::span<const std::int64_t> loads) {
     }
   }
   if (!afresh_.empty()) search_from(loads, afresh_, homes_);
+}
+
+/// Over the nodes, as far as no rank rises above the fullest.
+void flow_planner::spread() {
+  spreader_.spread(state_, current_, state_.fullest(),
+                   [this](std::span<const std::int32_t> experts) {
+                     return purse_.rank_left.empty() || search_.affordable(experts);
+                   });
 }
 
 /// The least that the fullest rank carries, whatever is moved where, in units of the state.

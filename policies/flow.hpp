@@ -26,7 +26,9 @@
 //    one whose numbers of replicas are searched (count_search.hpp), taken if it is clearly better,
 //    since it moves nearly everything. With groups (flow_groups.hpp) all of this happens
 //    inside the groups' nodes, and groups may change nodes.
-// 6. Where it is known how loads vary, hedge.hpp evens out what they may become.
+// 6. On a cold start arrivals change places so that replicas of an expert lie on more nodes
+//    (flow_spread.hpp), where no rank comes out fuller and no more moves.
+// 7. Where it is known how loads vary, hedge.hpp evens out what they may become.
 //
 // All in integers with ties by the lowest id. The work of a move is the candidates tried (tens)
 // times the ranks and replicas of the blocks they touch; measured times are on the page of figures.
@@ -45,6 +47,7 @@
 #include "policies/flow_repack.hpp"
 #include "policies/flow_search.hpp"
 #include "policies/flow_shares.hpp"
+#include "policies/flow_spread.hpp"
 #include "policies/flow_state.hpp"
 #include "policies/hedge.hpp"
 #include "policies/plan.hpp"
@@ -96,6 +99,7 @@ class flow_planner {
   void try_other_homes(std::span<const std::int64_t> loads);
   void plan_afresh(std::span<const std::int64_t> loads);
   void repack(std::span<const std::int64_t> loads);
+  void spread();
   std::int64_t bound_at(std::span<const std::int64_t> loads, const group_homes& homes) const;
   void hedge(const varying_loads& expected);
   void write(const slot_layout& layout, std::span<const std::int32_t> current,
@@ -115,6 +119,7 @@ class flow_planner {
   flow_repacker repacker_;
   deepseek_planner deepseek_;
   count_search counts_;
+  node_spreader spreader_;
   group_homes homes_;                 // of the current placement
   std::vector<std::int32_t> start_;   // [slots] the current experts, put right
   std::vector<std::int32_t> afresh_;  // [slots]
