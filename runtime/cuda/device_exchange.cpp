@@ -16,7 +16,8 @@ namespace {
 constexpr std::int64_t together_bytes = std::int64_t{16} << 20;
 constexpr int together_max = picked_experts::most;
 
-// Of a paced step: each copy by a copy engine takes the host 2 to 5 us, however few its bytes.
+// Of a paced step, to the next expert: each copy by a copy engine takes the host 2 to 5 us, however
+// few its bytes.
 constexpr std::int64_t copies_per_step = 16;
 
 }  // namespace
@@ -179,15 +180,16 @@ void device_exchange::find_readable(const active_batch& a, arrival& in) {
 void device_exchange::pull_readable(active_batch& a) {
   std::int64_t bytes = 0;
   int count = 0;
-  bool by_kernels_too = false;
+  bool by_kernels = false;
   const auto close = [&] {
     if (count == 0) return;
-    by_kernels_too |= copies_.has_short();
-    copies_left_ -= static_cast<std::int64_t>(copies_.engine_copies());
+    by_kernels |= copies_.has_short();
+    const auto by_engine = static_cast<std::int64_t>(copies_.engine_copies());
+    copies_left_ -= by_engine;
     copies_.enqueue(pulls_.get(), copy_stream_.get());
-    close_group(a, pulls_.get(), by_kernels_too);
+    close_group(a, by_engine > 0 ? pulls_.get() : nullptr, by_kernels);
     bytes = count = 0;
-    by_kernels_too = false;
+    by_kernels = false;
   };
   for (arrival& in : a.arrivals) {
     if (in.at != stage::readable) continue;
@@ -199,7 +201,7 @@ void device_exchange::pull_readable(active_batch& a) {
     const std::int64_t of_expert = memory_.expert_bytes(schedule_->moves[in.move].layer);
     enqueue_pull(a, in);
     note_enqueued(a, in);
-    by_kernels_too |= in.source == options_.rank;
+    by_kernels |= in.source == options_.rank;
     budget_ -= of_expert;
     bytes += of_expert;
     if (++count == together_max || bytes >= together_bytes) close();
@@ -231,23 +233,24 @@ void device_exchange::note_enqueued(active_batch& a, arrival& in) {
   bytes_received_ += memory_.expert_bytes(schedule_->moves[in.move].layer);
 }
 
-// What has been enqueued since the last group of the batch is complete when `stream` has come
-// so far, and the stream of the copies.
-void device_exchange::close_group(active_batch& a, cudaStream_t stream, bool by_kernels_too) {
+// What has been enqueued since the last group of the batch is complete when `stream`, if it is not
+// null, has come so far, and the stream of the copies where kernels have a part.
+void device_exchange::close_group(active_batch& a, cudaStream_t stream, bool by_kernels) {
   arrival_group group;
   group.first = a.groups.empty() ? 0 : a.groups.back().last;
   group.last = static_cast<std::int32_t>(a.enqueued.size());
   group.event = 2 * static_cast<std::int32_t>(a.batch % 2 * options_.receives_per_batch +
                                               std::ssize(a.groups));
-  group.by_kernels_too = by_kernels_too;
-  events_[group.event].record(stream);
-  if (by_kernels_too) events_[group.event + 1].record(copy_stream_.get());
+  group.by_stream = stream != nullptr;
+  group.by_kernels = by_kernels;
+  if (group.by_stream) events_[group.event].record(stream);
+  if (by_kernels) events_[group.event + 1].record(copy_stream_.get());
   a.groups.push_back(group);
 }
 
 bool device_exchange::passed(const arrival_group& group) const {
-  return (!group.by_kernels_too || events_[group.event + 1].passed()) &&
-         events_[group.event].passed();
+  return (!group.by_kernels || events_[group.event + 1].passed()) &&
+         (!group.by_stream || events_[group.event].passed());
 }
 
 void device_exchange::advance(active_batch& a, arrival_group& group) {

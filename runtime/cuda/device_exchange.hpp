@@ -104,8 +104,9 @@ class device_exchange final : public exchange {
     enum class stage : std::uint8_t { moving, hashing, done } at = stage::moving;
     std::int32_t first = 0;  ///< of `enqueued`
     std::int32_t last = 0;
-    std::int32_t event = 0;       ///< of events_
-    bool by_kernels_too = false;  ///< and the event after it
+    std::int32_t event = 0;   ///< of events_: this one of the pulls or NCCL,
+    bool by_stream = false;   ///< if anything goes there,
+    bool by_kernels = false;  ///< and the next one of the copies
   };
   /// A token that this rank owes.
   struct token {
@@ -151,7 +152,7 @@ class device_exchange final : public exchange {
   void pull_readable(active_batch& a);
   void enqueue_pull(const active_batch& a, const arrival& in);
   void note_enqueued(active_batch& a, arrival& in);
-  void close_group(active_batch& a, cudaStream_t stream, bool by_kernels_too);
+  void close_group(active_batch& a, cudaStream_t stream, bool by_kernels);
   bool passed(const arrival_group& group) const;
   void advance(active_batch& a, arrival_group& group);
   void check(active_batch& a, arrival_group& group);

@@ -1,6 +1,5 @@
 #include "runtime/cuda/driver.hpp"
 
-#include <cuda.h>
 #include <fmt/format.h>
 
 #include "runtime/cuda/cuda_error.hpp"

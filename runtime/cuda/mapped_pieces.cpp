@@ -1,6 +1,5 @@
 #include "runtime/cuda/mapped_pieces.hpp"
 
-#include <cuda.h>
 #include <fmt/format.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -18,8 +17,8 @@ namespace {
 
 template <typename... Arguments>
 void require_driver(const char* name, Arguments... arguments) {
-  if (const int code = call_driver(name, arguments...); code != CUDA_SUCCESS)
-    throw error(BALLAST_ERROR_SYSTEM, fmt::format("{}: CUresult {}", name, code));
+  if (const CUresult code = call_driver(name, arguments...); code != CUDA_SUCCESS)
+    throw error(BALLAST_ERROR_SYSTEM, fmt::format("{}: CUresult {}", name, static_cast<int>(code)));
 }
 
 }  // namespace
@@ -33,19 +32,18 @@ owned_fd::~owned_fd() {
   if (fd_ >= 0) close(fd_);
 }
 
-owned_fd export_piece(std::uintptr_t base, std::string& why_not) {
+owned_fd export_piece(std::uintptr_t base, int& refusal) {
   CUmemGenericAllocationHandle handle = 0;
-  int code = call_driver("cuMemRetainAllocationHandle", &handle, reinterpret_cast<void*>(base));
+  CUresult code =
+      call_driver("cuMemRetainAllocationHandle", &handle, reinterpret_cast<void*>(base));
   int fd = -1;
   if (code == CUDA_SUCCESS) {
     code = call_driver("cuMemExportToShareableHandle", static_cast<void*>(&fd), handle,
                        CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR, 0ull);
-    call_driver("cuMemRelease", handle);
+    release_by_driver("cuMemRelease", handle);
   }
-  if (code == CUDA_SUCCESS) return owned_fd(fd);
-  why_not =
-      fmt::format("it has neither a handle of CUDA IPC nor a file descriptor (CUresult {})", code);
-  return owned_fd();
+  refusal = static_cast<int>(code);
+  return owned_fd(code == CUDA_SUCCESS ? fd : -1);
 }
 
 // Where ptrace is restricted to a process's ancestors (Yama). As MPI's own copies between processes
@@ -53,6 +51,10 @@ owned_fd export_piece(std::uintptr_t base, std::string& why_not) {
 void allow_takeover() { prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY, 0, 0, 0); }
 
 owned_fd take_over(pid_t owner, int fd, std::string& why_not) {
+  if (owner == getpid()) {  // a neighbour never is this process
+    why_not = "its owner's process number is this one's: it is in another PID namespace";
+    return owned_fd();
+  }
   const owned_fd process(static_cast<int>(syscall(SYS_pidfd_open, owner, 0)));
   const int taken =
       process.get() < 0 ? -1 : static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), fd, 0));
@@ -78,8 +80,8 @@ piece_run::piece_run(piece_run&& other) noexcept
 piece_run::~piece_run() {
   if (at_ == 0) return;
   for (const mapped& piece : pieces_)
-    call_driver("cuMemUnmap", static_cast<CUdeviceptr>(piece.at), piece.bytes);
-  call_driver("cuMemAddressFree", static_cast<CUdeviceptr>(at_), bytes_);
+    release_by_driver("cuMemUnmap", static_cast<CUdeviceptr>(piece.at), piece.bytes);
+  release_by_driver("cuMemAddressFree", static_cast<CUdeviceptr>(at_), bytes_);
 }
 
 void piece_run::map(std::uintptr_t base, std::size_t bytes, const owned_fd& piece) {
@@ -88,11 +90,11 @@ void piece_run::map(std::uintptr_t base, std::size_t bytes, const owned_fd& piec
                  reinterpret_cast<void*>(static_cast<std::intptr_t>(piece.get())),
                  CU_MEM_HANDLE_TYPE_POSIX_FILE_DESCRIPTOR);
   const std::uintptr_t at = at_ + (base - begin_);
-  const int code =
+  const CUresult code =
       call_driver("cuMemMap", static_cast<CUdeviceptr>(at), bytes, std::size_t{0}, handle, 0ull);
-  call_driver("cuMemRelease", handle);  // the mapping keeps it
+  release_by_driver("cuMemRelease", handle);  // the mapping keeps it
   if (code != CUDA_SUCCESS)
-    throw error(BALLAST_ERROR_SYSTEM, fmt::format("cuMemMap: CUresult {}", code));
+    throw error(BALLAST_ERROR_SYSTEM, fmt::format("cuMemMap: CUresult {}", static_cast<int>(code)));
   pieces_.push_back({at, bytes});
 }
 

@@ -26,10 +26,12 @@ class owned_fd {
   int fd_ = -1;
 };
 
-/// The piece that begins at `base`; -1, and `why_not`, if it cannot be given to other processes.
-owned_fd export_piece(std::uintptr_t base, std::string& why_not);
+/// The piece that begins at `base`; -1 if it cannot be given to other processes: `refusal` is the
+/// CUresult.
+owned_fd export_piece(std::uintptr_t base, int& refusal);
 
-/// Lets the other processes of this user take over descriptors where the system asks for that.
+/// Lets the other processes of this user take over descriptors where the system asks for that, for
+/// the life of this process.
 void allow_takeover();
 
 /// The descriptor that is `fd` in the process `owner`; -1, and `why_not`, if it cannot be had.

@@ -10,17 +10,19 @@
 #include "runtime/gather.hpp"
 
 namespace ballast {
+
+/// What a rank offers of its pieces in a round.
+struct piece_offer {
+  std::int64_t index = 0;    ///< of its exported memory
+  std::int32_t fd = -1;      ///< -1: it cannot be exported
+  std::int32_t refusal = 0;  ///< the CUresult then
+  std::int64_t owner = 0;    ///< process
+};
+
 namespace {
 
 // As many file descriptors a rank has open for the others at once: a process may have few.
 constexpr std::size_t pieces_at_once = 256;
-
-/// What a rank offers of its pieces in a round.
-struct piece_offer {
-  std::int64_t index = 0;  ///< of its exported memory
-  std::int32_t fd = -1;    ///< -1: it cannot be exported
-  std::int32_t owner = 0;  ///< process
-};
 
 std::vector<std::size_t> pieces_of(const std::vector<exported_memory>& memory) {
   std::vector<std::size_t> pieces;
@@ -57,12 +59,18 @@ peer_memory peer_memory::connect(MPI_Comm island, const device_memory& mine,
   result.open_pieces(island, self, memory, deadline_seconds);
   for (int r = 0; r < ranks && result.why_not_.empty(); ++r) {
     if (r == self) continue;
-    result.probe(r, memory[r]);
-    neighbour_view& view = result.neighbours_[r];
-    for (const exported_place& p : places[r]) view.tensors.push_back({view.here(p.base), p.stride});
-    view.staging = view.tensors.back().base;
+    const verdict seen = verdict_of([&] { result.look(r, memory[r], places[r]); });
+    if (seen.status != BALLAST_OK) result.why_not_ = seen.text;
   }
   return result;
+}
+
+void peer_memory::look(int neighbour, const std::vector<exported_memory>& theirs,
+                       const std::vector<exported_place>& places) {
+  probe(neighbour, theirs);
+  neighbour_view& view = neighbours_[neighbour];
+  for (const exported_place& p : places) view.tensors.push_back({view.here(p.base), p.stride});
+  view.staging = view.tensors.back().base;
 }
 
 void peer_memory::open_allocations(int neighbour, const std::vector<exported_memory>& theirs) {
@@ -103,39 +111,49 @@ void peer_memory::open_pieces(MPI_Comm island, int self, const exports_of_ranks&
   for (std::size_t first = 0; first < most; first += pieces_at_once) {
     std::vector<owned_fd> open;
     std::vector<piece_offer> offers;
-    for (std::size_t i = first; i < std::min(first + pieces_at_once, own.size()); ++i) {
-      std::string why_not;
-      open.push_back(export_piece(all[self][own[i]].base, why_not));
-      offers.push_back({static_cast<std::int64_t>(own[i]), open.back().get(), getpid()});
-    }
+    const verdict exported = verdict_of([&] {
+      for (std::size_t i = first; i < std::min(first + pieces_at_once, own.size()); ++i) {
+        int refusal = 0;
+        open.push_back(export_piece(all[self][own[i]].base, refusal));
+        offers.push_back({static_cast<std::int64_t>(own[i]), open.back().get(), refusal, getpid()});
+      }
+    });
+    if (exported.status != BALLAST_OK && why_not_.empty()) why_not_ = exported.text;
     const auto offered = gather_values<piece_offer>(island, offers, deadline_seconds, what);
     for (int r = 0; r < ranks; ++r) {
       for (const piece_offer& offer : offered[r]) {
-        if (r == self || !why_not_.empty()) continue;
-        const exported_memory& e = all[r][offer.index];
-        std::string why_not;
-        if (offer.fd < 0) why_not = "its owner has neither a handle nor a file descriptor for it";
-        owned_fd taken;
-        if (why_not.empty()) taken = take_over(offer.owner, offer.fd, why_not);
-        if (why_not.empty()) {
-          const auto run = std::ranges::find_if(
-              neighbours_[r].runs, [&](const piece_run& one) { return one.holds(e.base); });
-          why_not = verdict_of([&] { run->map(e.base, e.bytes, taken); }).text;
-        }
-        if (!why_not.empty()) note_failure(r, e, why_not);
+        if (r != self && why_not_.empty()) take_piece(r, all[r][offer.index], offer);
       }
     }
     if (!meet(island, deadline_seconds))
       throw error(BALLAST_ERROR_DEADLINE, fmt::format("not all ranks have opened {}", what));
   }
+  const verdict opened = verdict_of([&] { open_runs(); });
+  if (opened.status != BALLAST_OK && why_not_.empty()) why_not_ = opened.text;
+}
+
+void peer_memory::take_piece(int neighbour, const exported_memory& e, const piece_offer& offer) {
+  std::string why_not;
+  if (offer.fd < 0) {
+    why_not = fmt::format("it has neither a handle of CUDA IPC nor a file descriptor (CUresult {})",
+                          offer.refusal);
+  }
+  owned_fd taken;
+  if (why_not.empty()) taken = take_over(static_cast<pid_t>(offer.owner), offer.fd, why_not);
+  if (why_not.empty()) {
+    const auto run = std::ranges::find_if(neighbours_[neighbour].runs,
+                                          [&](const piece_run& one) { return one.holds(e.base); });
+    why_not = verdict_of([&] { run->map(e.base, e.bytes, taken); }).text;
+  }
+  if (!why_not.empty()) note_failure(neighbour, e, why_not);
+}
+
+void peer_memory::open_runs() {
   int device = 0;
   BALLAST_CUDA(cudaGetDevice(&device));
-  for (int r = 0; r < ranks && why_not_.empty(); ++r) {
-    for (piece_run& run : neighbours_[r].runs) {
-      if (const verdict opened = verdict_of([&] { run.open(device); });
-          opened.status != BALLAST_OK && why_not_.empty())
-        why_not_ = fmt::format("rank {} of the island: {}", r, opened.text);
-    }
+  for (neighbour_view& view : neighbours_) {
+    if (!why_not_.empty()) return;
+    for (piece_run& run : view.runs) run.open(device);
   }
 }
 

@@ -7,6 +7,7 @@
 #include <mpi.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,8 @@
 #include "runtime/cuda/peer_exports.hpp"
 
 namespace ballast {
+
+struct piece_offer;
 
 class peer_memory {
  public:
@@ -59,6 +62,10 @@ class peer_memory {
 
   void open_allocations(int neighbour, const std::vector<exported_memory>& theirs);
   void open_pieces(MPI_Comm island, int self, const exports_of_ranks& all, double deadline_seconds);
+  void take_piece(int neighbour, const exported_memory& e, const piece_offer& offer);
+  void open_runs();
+  void look(int neighbour, const std::vector<exported_memory>& theirs,
+            const std::vector<exported_place>& places);
   void map_pieces(int neighbour, const std::vector<exported_memory>& theirs);
   void probe(int neighbour, const std::vector<exported_memory>& theirs);
   void note_failure(int neighbour, const exported_memory& what, const std::string& why_not);

@@ -1,6 +1,6 @@
 // The memory of a made-up model on a GPU, the one of this rank's number modulo their count: ranks
 // may share a GPU. With BALLAST_TEST_MEMORY=pieces it is mapped piece by piece and every block
-// begins in the middle of it, as tensors in PyTorch's expandable segments do.
+// lies across the border of two pieces, as tensors in PyTorch's expandable segments do.
 #include <cuda.h>
 #include <cuda_runtime_api.h>
 
@@ -87,7 +87,7 @@ class device_model_memory final : public model_memory {
     CUmemAccessDesc access = {};
     access.location = kind.location;
     access.flags = CU_MEM_ACCESS_FLAGS_PROT_READWRITE;
-    const std::size_t before = std::min(bytes / 2 / 256 * 256, piece);
+    const std::size_t before = std::min(bytes / 2, piece);
     mapped all;
     all.bytes = (1 + (bytes + piece - 1) / piece) * piece;
     call("cuMemAddressReserve", &all.at, all.bytes, std::size_t{0}, CUdeviceptr{0}, 0ull);

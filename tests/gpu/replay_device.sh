@@ -46,7 +46,7 @@ try() {
     grep -qF -- "$text" "$log" || why+="${why:+, }no \"$text\""
   done
   [ "$ranks" -gt 1 ] &&
-    [ "$(grep -c '"moves": [1-9]' "$logs/$name.json")" -eq 0 ] && why+="${why:+, }nothing moved"
+    ! grep -q '"moves": [1-9]' "$logs/$name.json" 2> /dev/null && why+="${why:+, }nothing moved"
   if [ -z "$why" ]; then
     echo "OK      $name ($((SECONDS - begin)) s): $(grep -E 'epochs, .* committed' "$log" | head -1)"
   else

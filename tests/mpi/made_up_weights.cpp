@@ -1,5 +1,6 @@
 #include "tests/mpi/made_up_weights.hpp"
 
+#include <cstdlib>
 #include <numeric>
 
 namespace ballast {
@@ -10,6 +11,12 @@ constexpr std::size_t gap_bytes[] = {3, 0, 64, 1};  // of tensor t
 
 std::size_t stride_of(int layer, int tensor) {
   return made_up_weights::tensor_bytes(layer)[tensor] + gap_bytes[tensor % 4];
+}
+
+// BALLAST_TEST_ROW_BYTES: so much longer are some rows, which on a GPU then go by copy engine.
+std::size_t longer_rows() {
+  const char* given = std::getenv("BALLAST_TEST_ROW_BYTES");
+  return given == nullptr ? 0 : std::strtoull(given, nullptr, 10);
 }
 
 std::uint8_t content(int layer, int expert, int tensor, std::size_t offset) {
@@ -34,7 +41,9 @@ made_up_weights::made_up_weights(int layers, int rows) : rows_(rows), tensors_(l
 }
 
 std::vector<std::size_t> made_up_weights::tensor_bytes(int layer) {
-  std::vector<std::size_t> bytes = {static_cast<std::size_t>(257 + 100 * layer), 1, 37};
+  static const std::size_t more = longer_rows();
+  std::vector<std::size_t> bytes = {257 + 100 * static_cast<std::size_t>(layer) + more, 1,
+                                    37 + more};
   if (layer % 2 == 1) bytes.push_back(8);
   return bytes;
 }
