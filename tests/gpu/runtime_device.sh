@@ -47,10 +47,9 @@ for test in "${tests[@]}"; do
   if [ "$gpus" -ge 2 ]; then run nccl 2 "$test"; fi
 done
 if [ "$gpus" -ge 2 ]; then run auto 2 gpu_sweep_test; fi
-export BALLAST_TEST_ROW_BYTES=65537
-run copy 4 gpu_protocol_test long
-run copy 2 gpu_sweep_test long
 run copy 2 gpu_protocol_test pieces # as in PyTorch's expandable segments
+export BALLAST_TEST_ROW_BYTES=65537
+run copy 2 gpu_drill_test long
 run copy 4 gpu_drill_test pieces
 unset BALLAST_TEST_ROW_BYTES
 for tool in memcheck racecheck; do
