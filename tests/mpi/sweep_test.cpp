@@ -43,8 +43,9 @@ int play_epochs(const live_options& options, int epochs) {
 
 TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
   const int ranks = size_of(MPI_COMM_WORLD);
-  const std::uint64_t every =
-      from_environment("BALLAST_TEST_EVERY", ranks > 4 || sanitized ? 5 : 1);
+  const std::uint64_t every = from_environment("BALLAST_TEST_EVERY", sanitized   ? 11
+                                                                     : ranks > 4 ? 5
+                                                                                 : 1);
   std::uint64_t seed = 0;
   for (int p = 0; ballast_policy_name(p) != nullptr; ++p) {
     const std::string policy = ballast_policy_name(p);
@@ -85,7 +86,7 @@ TEST(sweep, every_policy_way_lag_verification_and_pacing_commits_its_plan) {
 TEST(sweep, random_shapes_and_settings) {
   const int ranks = size_of(MPI_COMM_WORLD);
   const char* policies[] = {"random", "deepseek", "deepseek-hierarchical", "deepseek-global"};
-  const std::uint64_t seeds = from_environment("BALLAST_TEST_SEEDS", 60);
+  const std::uint64_t seeds = from_environment("BALLAST_TEST_SEEDS", sanitized ? 20 : 60);
   for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
     SCOPED_TRACE("seed " + std::to_string(seed));
     std::mt19937_64 random(seed);
