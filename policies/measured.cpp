@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "policies/payback.hpp"
+
 namespace ballast {
 
 namespace {
@@ -42,7 +44,7 @@ std::int64_t measured_token_ps(const timed_window& window, const placement& plac
   if (longest == 0) return 0;
   constexpr std::int64_t ns_max = std::int64_t{1} << 42;  // over an hour
   constexpr std::int64_t passes_max = std::int64_t{1} << 50;
-  const wide ps = static_cast<wide>(std::min(longest, ns_max)) * 1000 *
+  const wide ps = static_cast<wide>(std::min(longest, ns_max)) * ps_per_ns *
                   std::clamp<std::int64_t>(window.passes, 1, passes_max) * share_one / level;
   return static_cast<std::int64_t>(std::clamp<wide>(ps, 1, token_ps_max));
 }

@@ -11,7 +11,6 @@ namespace {
 __extension__ typedef __int128 wide;
 
 constexpr int mib_shift = 20;
-constexpr int ps_per_ns = 1000;
 
 std::int64_t to_ns(wide value) {
   constexpr wide most = std::numeric_limits<std::int64_t>::max();

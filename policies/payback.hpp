@@ -9,6 +9,8 @@
 
 namespace ballast {
 
+inline constexpr std::int64_t ps_per_ns = 1000;  ///< picoseconds, of what a token costs
+
 struct payback_terms {
   std::int64_t token_ps = 0;  ///< picoseconds that one more token on the fullest rank of a layer
                               ///< costs a step; 0: not known, and nothing is judged

@@ -72,7 +72,8 @@ void summarise(ballast_plan& plan, const asked_plan& asked) {
 
 void judge_payback(const ballast_plan_request& request, const ballast::plan_request& question,
                    ballast_plan& plan) {
-  ballast::payback_terms terms{request.token_ns * 1000, request.window_steps, request.horizon, {}};
+  ballast::payback_terms terms{
+      request.token_ns * ballast::ps_per_ns, request.window_steps, request.horizon, {}};
   if (request.series != nullptr && request.prediction == BALLAST_PREDICTION_SUM) {
     terms.window_steps *= request.windows;
   }

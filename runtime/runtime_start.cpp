@@ -44,7 +44,6 @@ std::int64_t digest_of(const cluster_map& map) {
   return static_cast<std::int64_t>(digest.value());
 }
 
-constexpr std::int64_t ps_per_ns = 1000;
 constexpr double default_deadline_seconds = 30;  // where none that can be used is given
 
 double deadline_of(const ballast_config& config) {

@@ -39,7 +39,7 @@ planner_settings settings_of(const ballast_config& c, int ranks, const cluster_m
   s.cells = static_cast<std::size_t>(c.layers) * c.experts;
   if (c.past_windows != nullptr)
     s.past.assign(c.past_windows, c.past_windows + c.past_window_count * s.cells);
-  s.payback = {c.token_ns * 1000, 1, c.horizon, {}};
+  s.payback = {c.token_ns * ps_per_ns, 1, c.horizon, {}};
   return s;
 }
 
