@@ -1,7 +1,9 @@
-// A peer that dies in the middle of pulls: the survivor's call returns DEADLINE in time, and its
-// GPU goes on working. To be run by an MPI that lets the survivor live:
-//   mpirun --enable-recovery -np 2 kill_test
-// Rank 1 kills itself while rank 0 pulls from it; rank 0 prints the verdict.
+// A peer that dies in the middle of an exchange: the survivor's call returns DEADLINE in time, its
+// ballast_destroy ends, and its GPU goes on working: by copy all the time, by NCCL, whose kernels
+// wait for the dead, when the context is destroyed. To be run by an MPI that lets the survivor
+// live:
+//   mpirun --enable-recovery -np 2 kill_test copy|nccl
+// Rank 1 kills itself while weights travel between the two; rank 0 prints the verdict.
 #include <cuda_runtime_api.h>
 #include <mpi.h>
 #include <unistd.h>
@@ -9,6 +11,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <vector>
 
 #include "runtime/ballast.h"
@@ -38,9 +41,31 @@ bool gpu_works() {
          back.front() == 0x5a && back.back() == 0x5a && cudaDeviceSynchronize() == cudaSuccess;
 }
 
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+[[noreturn]] void judge(ballast_context* context, ballast_status status, double seconds,
+                        bool by_nccl) {
+  std::printf("rank 0: %s after %.1f s: %s\n", ballast_status_name(status), seconds,
+              ballast_last_error());
+  bool good = status == BALLAST_ERROR_DEADLINE && seconds < deadline_seconds + 3;
+  if (!by_nccl) good = gpu_works() && good;
+  const auto start = std::chrono::steady_clock::now();
+  const ballast_status destroyed = ballast_destroy(context);
+  const double took = seconds_since(start);
+  std::printf("rank 0: ballast_destroy: %s after %.1f s: %s\n", ballast_status_name(destroyed),
+              took, ballast_last_error());
+  good = took < deadline_seconds + 3 && gpu_works() && good;
+  end(good ? "kill_test: ok" : "kill_test: FAILED", good ? 0 : 1);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  const bool by_nccl = argc == 2 && std::strcmp(argv[1], "nccl") == 0;
+  if (argc != 2 || (!by_nccl && std::strcmp(argv[1], "copy") != 0))
+    end("usage: kill_test copy|nccl", 64);
   MPI_Init(&argc, &argv);
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -62,6 +87,7 @@ int main(int argc, char** argv) {
   config.gain_min_permille = 0;
   config.deadline_seconds = deadline_seconds;
   config.backend = BALLAST_BACKEND_CUDA;
+  config.transport = by_nccl ? BALLAST_TRANSPORT_NCCL : BALLAST_TRANSPORT_COPY;
   config.bytes_per_step = -1;
   config.verify = BALLAST_VERIFY_OFF;
   ballast_context* context = nullptr;
@@ -88,15 +114,8 @@ int main(int argc, char** argv) {
     ballast_step_result result = {};
     result.struct_size = sizeof(result);
     const ballast_status status = ballast_step(context, &result);
-    const auto now = std::chrono::steady_clock::now();
-    if (status != BALLAST_OK) {
-      const double seconds = std::chrono::duration<double>(now - last_good).count();
-      std::printf("rank %d: %s after %.1f s: %s\n", rank, ballast_status_name(status), seconds,
-                  ballast_last_error());
-      const bool in_time = status == BALLAST_ERROR_DEADLINE && seconds < deadline_seconds + 3;
-      end(in_time && gpu_works() ? "kill_test: ok" : "kill_test: FAILED", in_time ? 0 : 1);
-    }
-    last_good = now;
+    if (status != BALLAST_OK) judge(context, status, seconds_since(last_good), by_nccl);
+    last_good = std::chrono::steady_clock::now();
     if (result.phase == BALLAST_PHASE_EXCHANGE && seen && rank == 1) raise(SIGKILL);
     seen = result.phase == BALLAST_PHASE_EXCHANGE;
   }

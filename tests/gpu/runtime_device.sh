@@ -13,9 +13,9 @@ filter=${1:-*}
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=self,vader,tcp
 : "${NCCL_NVLS_ENABLE:=0}"
-: "${BALLAST_TEST_EVERY:=5}" # of the sweep's settings: a context on a GPU starts in 0.1 s. No factor 2 or 3
-export NCCL_NVLS_ENABLE BALLAST_TEST_EVERY
-tests=(gpu_bad_input_test gpu_drill_test gpu_protocol_test gpu_sweep_test)
+: "${EVERY:=5}" # of the sweep's settings: a context on a GPU starts in 0.1 s. No factor 2 or 3
+export NCCL_NVLS_ENABLE
+tests=(gpu_bad_input_test gpu_allocation_test gpu_times_told_test gpu_drill_test gpu_protocol_test gpu_sweep_test)
 
 nvidia-smi -L
 generator=()
@@ -31,8 +31,10 @@ gpus=$(nvidia-smi -L | wc -l)
 run() { # TRANSPORT RANKS TEST [MEMORY: pieces or long]; BALLAST_TEST_ROW_BYTES: rows beyond 64 KiB go by copy engine
   local log=$BUILD/$3.$1${4:+.$4}.np$2.log
   local start=$SECONDS
-  if BALLAST_TEST_MEMORY=${4:-} BALLAST_TEST_TRANSPORT=$1 timeout "$SECONDS_EACH" mpirun -np "$2" "$BUILD/tests/gpu/$3" \
-    --gtest_color=no --gtest_filter="$filter" > "$log" 2>&1 &&
+  local part=(BALLAST_TEST_EVERY="$EVERY")
+  [ "$1" != nccl ] || part=(BALLAST_TEST_EVERY=$((5 * EVERY)) BALLAST_TEST_SEEDS=20) # 0.5 s a context
+  if env "${part[@]}" BALLAST_TEST_MEMORY="${4:-}" BALLAST_TEST_TRANSPORT="$1" timeout "$SECONDS_EACH" \
+    mpirun -np "$2" "$BUILD/tests/gpu/$3" --gtest_color=no --gtest_filter="$filter" > "$log" 2>&1 &&
     { [ "${4:-}" != pieces ] || grep -q "memory in pieces" "$log"; }; then
     echo "$3, $2 ranks, $1${4:+, $4}: $(grep -E '^\[  PASSED' "$log" | cut -c14-) ($((SECONDS - start)) s)"
   else
@@ -79,9 +81,13 @@ if [ "$gpus" -ge 2 ]; then
   engine --transport nccl
   engine --transport copy --gemm 1 --payload-mib 42 --steps 2000
   engine --transport nccl --gemm 1 --payload-mib 42 --steps 1000
-  timeout 60 mpirun --enable-recovery -np 2 "$BUILD/tests/gpu/kill_test" > "$BUILD/kill.log" 2>&1
-  grep -E "rank 0|kill_test" "$BUILD/kill.log"
-  grep -q "kill_test: ok" "$BUILD/kill.log" || { tail -5 "$BUILD/kill.log"; failed=1; }
+  for transport in copy nccl; do
+    log=$BUILD/kill.$transport.log
+    timeout 60 mpirun --enable-recovery -np 2 "$BUILD/tests/gpu/kill_test" $transport > "$log" 2>&1
+    echo "kill_test $transport"
+    grep -E "^rank 0|kill_test:" "$log"
+    grep -q "kill_test: ok" "$log" || { tail -5 "$log"; failed=1; }
+  done
 fi
 if [ $failed -eq 0 ]; then echo "runtime on $gpus GPUs: ok"; else echo "runtime on $gpus GPUs: FAILED"; fi
 exit $failed

@@ -6,14 +6,21 @@
 #include "tests/mpi/made_up_loads.hpp"
 
 namespace ballast {
+namespace {
+
+// Also chooses this process's device, on which weights are allocated next.
+ballast_config for_this_process(ballast_config config) {
+  use_backend_of_tests(config, rank_of(MPI_COMM_WORLD));
+  return config;
+}
+
+}  // namespace
 
 bare_model::bare_model(MPI_Comm comm, const ballast_config& given)
-    : config(given),
+    : config(for_this_process(given)),
       comm_(comm),
       rows_(given.slots_per_rank + given.spare_rows),
-      weights_(given.layers, rows_) {
-  use_backend_of_tests(config, rank_of(comm));
-}
+      weights_(given.layers, rows_) {}
 
 ballast_status bare_model::create() { return ballast_create(&config, comm_, &context); }
 

@@ -126,7 +126,7 @@ TEST(drill, a_retry_counts_committed_moves_once) {
   const std::string drill = "checksum:1:0";
   live_options o = with_drill(drill);
   o.config.receives_per_batch = 1;
-  o.config.bytes_per_step = 300;
+  o.config.bytes_per_step = made_up_weights::expert_bytes(0);
   live_model model(MPI_COMM_WORLD, o);
   model.finish_epoch();
   const ballast_epoch e = model.closed()[0];
