@@ -153,9 +153,10 @@ void add_exchange(CLI::App& command, replay_options& o) {
   command.add_option("--nccl-ctas", o.nccl_ctas, "CTAs that NCCL may use for weights, on a GPU")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();
-  command.add_option("--hash-ctas", o.hash_ctas, "CTAs that check what has arrived, on a GPU")
-      ->check(CLI::Range(1, 1024))
-      ->capture_default_str();
+  command
+      .add_option("--hash-ctas", o.hash_ctas,
+                  "CTAs that check what has arrived, on a GPU (default 0: 2 if paced, else 8)")
+      ->check(CLI::Range(0, 1024));
   command.add_option("--consensus-lag", o.lag, "Steps between posting and reading a vote")
       ->check(CLI::Range(1, 16))
       ->capture_default_str();

@@ -94,7 +94,6 @@ void ballast_config_init(ballast_config* config) {
   config->decay_shift = 1;
   config->device = -1;
   config->nccl_ctas = 2;
-  config->hash_ctas = 2;
 }
 
 void ballast_ids_init(ballast_ids* ids) {

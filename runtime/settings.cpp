@@ -20,6 +20,8 @@ namespace ballast {
 namespace {
 
 constexpr std::int64_t device_bytes_per_step = std::int64_t{12} << 20;
+constexpr std::int32_t paced_hash_ctas = 2;    // 164 GB/s
+constexpr std::int32_t unpaced_hash_ctas = 8;  // 600 GB/s
 constexpr const char* drill_names[] = {"none", "digest", "checksum", "source", "error", "stall"};
 
 template <typename Value>
@@ -71,7 +73,7 @@ void check_ranges(const ballast_config& c, int ranks) {
     reject("transport", c.transport, "auto, or one of the backend's: host mpi, cuda copy or nccl");
   require_in_range("device", c.device, -1, 1023);
   require_in_range("nccl_ctas", c.nccl_ctas, 1, 64);
-  require_in_range("hash_ctas", c.hash_ctas, 1, 1024);
+  require_in_range("hash_ctas", c.hash_ctas, 0, 1024);
   if (!(c.deadline_seconds >= 0.1 && c.deadline_seconds <= 1e6)) {
     reject("deadline_seconds", c.deadline_seconds, "0.1 to 1000000");
   }
@@ -152,6 +154,8 @@ settings settings::read(const ballast_config& config, int ranks) {
   if (s.config.bytes_per_step == 0 && config.backend == BALLAST_BACKEND_CUDA)
     s.config.bytes_per_step = device_bytes_per_step;
   if (s.config.bytes_per_step < 0) s.config.bytes_per_step = 0;
+  if (s.config.hash_ctas == 0)
+    s.config.hash_ctas = s.config.bytes_per_step > 0 ? paced_hash_ctas : unpaced_hash_ctas;
   s.policy = config.policy == nullptr ? BALLAST_DEFAULT_POLICY : config.policy;
   s.plugin = find_registered_policy(s.policy);
   if (s.plugin == nullptr &&

@@ -53,7 +53,7 @@ struct replay_options {
   std::int32_t receives_per_batch = 8;
   std::optional<std::int64_t> bytes_per_step;  ///< 0: unpaced; the library chooses if not given
   std::int32_t nccl_ctas = 2;
-  std::int32_t hash_ctas = 2;
+  std::int32_t hash_ctas = 0;
   std::int32_t lag = 2;
   std::int32_t planner_threads = 1;
   std::uint64_t seed = 1;

@@ -98,7 +98,7 @@ TEST(settings, fields_out_of_range_are_named_with_their_value) {
        "transport is 1, expected auto, or one of the backend's: host mpi, cuda copy or nccl"},
       {[](auto& c) { c.device = -2; }, "device is -2, expected -1 to 1023"},
       {[](auto& c) { c.nccl_ctas = 0; }, "nccl_ctas is 0, expected 1 to 64"},
-      {[](auto& c) { c.hash_ctas = 1025; }, "hash_ctas is 1025, expected 1 to 1024"},
+      {[](auto& c) { c.hash_ctas = 1025; }, "hash_ctas is 1025, expected 0 to 1024"},
       {[](auto& c) { c.past_window_count = 257; }, "past_window_count is 257, expected 0 to 256"},
       {[](auto& c) { c.past_window_count = 1; },
        "past_window_count is 1 and past_windows is NULL, expected both or none"},
@@ -233,6 +233,16 @@ TEST(settings, defaults_are_filled_in) {
   EXPECT_EQ(s.layout, slot_layout::uniform(4, 2));
   EXPECT_EQ(s.usable_slots, (std::vector<std::int32_t>{2, 2, 2, 2}));
   EXPECT_EQ(s.initial, initial_placement(2, 6, s.layout, s.usable_slots));
+}
+
+TEST(settings, arrivals_are_checked_by_more_ctas_where_nothing_paces_them) {
+  ballast_config config = good_config();
+  config.backend = BALLAST_BACKEND_CUDA;
+  EXPECT_EQ(settings::read(config, 4).config.hash_ctas, 2);  // paced by default
+  config.bytes_per_step = -1;
+  EXPECT_EQ(settings::read(config, 4).config.hash_ctas, 8);
+  config.hash_ctas = 3;
+  EXPECT_EQ(settings::read(config, 4).config.hash_ctas, 3);
 }
 
 TEST(settings, spare_rows_stay_empty_after_the_slots_of_each_rank) {
