@@ -40,9 +40,12 @@ __device__ void copy_words(const unsigned char* from, unsigned char* to, std::ui
   }
 }
 
+// Rows: expert_rows or picked_experts.
+template <typename Rows>
 __global__ void __launch_bounds__(threads, 1)
-    copy_experts(const __grid_constant__ expert_shape shape, expert_rows from, expert_rows to,
-                 std::int64_t granules_per_expert, std::int64_t experts) {
+    copy_experts(const __grid_constant__ expert_shape shape, const __grid_constant__ Rows from,
+                 const __grid_constant__ Rows to, std::int64_t granules_per_expert,
+                 std::int64_t experts) {
   wait_for_previous();
   for_each_tensor<threads>(shape, granules_per_expert, experts,
                            [&](std::int64_t expert, int tensor, std::int64_t granule) {
@@ -68,15 +71,27 @@ __global__ void __launch_bounds__(threads, 1)
                            });
 }
 
+template <typename Rows>
+device_status copy_on_device(const expert_shape& shape, const Rows& from, const Rows& to,
+                             std::int64_t experts, int ctas, device_stream stream) {
+  const std::int64_t granules = granules_of<threads>(shape);
+  if (granules * experts <= 0) return 0;
+  const std::int64_t grid = ctas > 0 ? ctas : ctas_for(granules * experts, 1);
+  return launch(copy_experts<Rows>, grid, threads, 0, stream, shape, from, to, granules, experts);
+}
+
 }  // namespace
 
 device_status copy_experts_device(const expert_shape& shape, const expert_rows& from,
                                   const expert_rows& to, std::int64_t experts, int ctas,
                                   device_stream stream) {
-  const std::int64_t granules = granules_of<threads>(shape);
-  if (granules * experts <= 0) return 0;
-  const std::int64_t grid = ctas > 0 ? ctas : ctas_for(granules * experts, 1);
-  return launch(copy_experts, grid, threads, 0, stream, shape, from, to, granules, experts);
+  return copy_on_device(shape, from, to, experts, ctas, stream);
+}
+
+device_status copy_picked_device(const expert_shape& shape, const picked_experts& from,
+                                 const picked_experts& to, int experts, int ctas,
+                                 device_stream stream) {
+  return copy_on_device(shape, from, to, experts, ctas, stream);
 }
 
 }  // namespace ballast

@@ -18,5 +18,9 @@ void copy_experts_host(const expert_shape& shape, const expert_rows& from, const
 device_status copy_experts_device(const expert_shape& shape, const expert_rows& from,
                                   const expert_rows& to, std::int64_t experts, int ctas,
                                   device_stream stream);
+/// Of the first `experts` picked ones: one launch for experts of any rows and layers of a shape.
+device_status copy_picked_device(const expert_shape& shape, const picked_experts& from,
+                                 const picked_experts& to, int experts, int ctas,
+                                 device_stream stream);
 
 }  // namespace ballast

@@ -37,6 +37,7 @@ balancer::balancer(const balancer_parts& parts)
   counters_.balancing = parts.config.config.mode != BALLAST_MODE_STATIC;
   counters_.steps_since_commit = -1;
   marked_layers_.reserve(parts.config.config.layers);
+  unstaged_.reserve(parts.config.config.receives_per_batch);
   planner_job& job = parts.planning.job();
   job.loads.resize(parts.config.cells());
   job.measured.pass_ns.resize(parts.ranks);

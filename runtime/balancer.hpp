@@ -179,6 +179,7 @@ class balancer {
   std::int64_t bytes_received_before_ = 0;
   scheduled_move bad_move_ = {};
   std::vector<std::int32_t> marked_layers_;
+  std::vector<expert_copy> unstaged_;  // of the commit under way, out of staging
   std::vector<char> is_marked_;
   bool tables_changed_ = false;
 

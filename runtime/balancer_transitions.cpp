@@ -187,13 +187,15 @@ void balancer::commit_batch(int index) {
     const scheduled_move& move = steps.moves[m];
     if (move.way == move_way::staged && move.target_rank == parts_.rank) {
       const int row = move.target_slot - parts_.config.layout.first(parts_.rank);
-      memory_.copy(move.layer, transfer_.landing(move, index), {row, -1});
+      unstaged_.push_back({move.layer, transfer_.landing(move, index), {row, -1}});
     }
     parts_.live.set_expert(move.layer, move.target_slot, move.expert);
     mark(move.layer);
     ++epoch_.moves;
     epoch_.bytes[static_cast<int>(move.link)] += memory_.expert_bytes(move.layer);
   }
+  memory_.copy(unstaged_);
+  unstaged_.clear();
   for (std::int32_t r = b.first_release; r < b.first_release + b.release_count; ++r) {
     parts_.live.set_expert(steps.releases[r].layer, steps.releases[r].slot, no_expert);
     mark(steps.releases[r].layer);

@@ -194,9 +194,11 @@ void expert_memory::hash_rows(int layer, std::span<const std::int32_t> rows,
   for (const std::int32_t row : rows) *hashes++ = hash(layer, {row, -1});
 }
 
-void expert_memory::copy(int layer, weight_location from, weight_location to) const {
-  for (int t = 0; t < tensor_count(layer); ++t) {
-    std::memcpy(address(layer, t, to), address(layer, t, from), tensor_bytes(layer, t));
+void expert_memory::copy(std::span<const expert_copy> copies) const {
+  for (const expert_copy& c : copies) {
+    for (int t = 0; t < tensor_count(c.layer); ++t) {
+      std::memcpy(address(c.layer, t, c.to), address(c.layer, t, c.from), tensor_bytes(c.layer, t));
+    }
   }
 }
 

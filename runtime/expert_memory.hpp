@@ -20,6 +20,13 @@ struct weight_location {
   std::int32_t half = -1;
 };
 
+/// An expert's weights that change place on this rank.
+struct expert_copy {
+  std::int32_t layer = 0;
+  weight_location from;
+  weight_location to;
+};
+
 class expert_memory {
  public:
   expert_memory(int layers, int experts, int rows_per_rank);
@@ -72,7 +79,8 @@ class expert_memory {
   /// Of registered rows; `hashes` has one value for each.
   virtual void hash_rows(int layer, std::span<const std::int32_t> rows,
                          std::uint64_t* hashes) const;
-  virtual void copy(int layer, weight_location from, weight_location to) const;
+  /// None of them reads or writes what another one writes.
+  virtual void copy(std::span<const expert_copy> copies) const;
   /// A rehearsal of damage. Blocks.
   virtual void flip_bit(std::byte* at) const { *at ^= std::byte{1}; }
 

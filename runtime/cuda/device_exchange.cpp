@@ -43,6 +43,7 @@ device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, dev
     a.rounds.reserve(moves);
   }
   by_nccl_.reserve(options.moves_max);
+  inside_.reserve(together_max);
   for (std::vector<message>* of_round : {&sends_, &receives_})
     of_round->reserve(receives * memory.tensor_count_max());
 }
@@ -180,16 +181,17 @@ void device_exchange::find_readable(const active_batch& a, arrival& in) {
 void device_exchange::pull_readable(active_batch& a) {
   std::int64_t bytes = 0;
   int count = 0;
-  bool by_kernels = false;
   const auto close = [&] {
     if (count == 0) return;
-    by_kernels |= copies_.has_short();
+    const bool by_kernels = copies_.has_short() || !inside_.empty();
     const auto by_engine = static_cast<std::int64_t>(copies_.engine_copies());
     copies_left_ -= by_engine;
     copies_.enqueue(pulls_.get(), copy_stream_.get());
+    // By a kernel: a copy engine is slow inside its own GPU.
+    memory_.copy_on(copy_stream_.get(), inside_, options_.hash_ctas);
+    inside_.clear();
     close_group(a, by_engine > 0 ? pulls_.get() : nullptr, by_kernels);
     bytes = count = 0;
-    by_kernels = false;
   };
   for (arrival& in : a.arrivals) {
     if (in.at != stage::readable) continue;
@@ -201,7 +203,6 @@ void device_exchange::pull_readable(active_batch& a) {
     const std::int64_t of_expert = memory_.expert_bytes(schedule_->moves[in.move].layer);
     enqueue_pull(a, in);
     note_enqueued(a, in);
-    by_kernels |= in.source == options_.rank;
     budget_ -= of_expert;
     bytes += of_expert;
     if (++count == together_max || bytes >= together_bytes) close();
@@ -214,11 +215,7 @@ void device_exchange::enqueue_pull(const active_batch& a, const arrival& in) {
   const scheduled_move& move = schedule_->moves[in.move];
   const weight_location from = source_of(move, a.batch);
   const weight_location to = landing(move, a.batch);
-  if (in.source == options_.rank) {
-    // By a kernel: a copy engine is slow inside its own GPU.
-    memory_.copy_on(copy_stream_.get(), move.layer, from, to, options_.hash_ctas);
-    return;
-  }
+  if (in.source == options_.rank) return inside_.push_back({move.layer, from, to});
   const int neighbour = links_.neighbour[in.source];
   for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
     copies_.add(memory_.address(move.layer, t, to),

@@ -175,9 +175,10 @@ class device_exchange final : public exchange {
   background_stream pulls_;
   background_stream copy_stream_{background_stream::priority::urgent};
   background_stream nccl_stream_{background_stream::priority::urgent};
-  std::vector<event> events_;  // [2 batches][receives_per_batch][pulls or NCCL, copies]
-  arrival_hashes hashes_;      // [2 batches][receives_per_batch]
-  copy_list copies_;
+  std::vector<event> events_;        // [2 batches][receives_per_batch][pulls or NCCL, copies]
+  arrival_hashes hashes_;            // [2 batches][receives_per_batch]
+  copy_list copies_;                 // from other GPUs, and
+  std::vector<expert_copy> inside_;  // inside this one, that are enqueued next
 
   const schedule* schedule_ = nullptr;
   const rank_operations* operations_ = nullptr;

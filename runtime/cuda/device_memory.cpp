@@ -98,16 +98,28 @@ void device_memory::hash_rows(int layer, std::span<const std::int32_t> rows,
   for (const std::int32_t row : rows) *hashes++ = hashes_[row];
 }
 
-void device_memory::copy(int layer, weight_location from, weight_location to) const {
-  copy_on(compute_, layer, from, to, 0);
+void device_memory::copy(std::span<const expert_copy> copies) const {
+  copy_on(compute_, copies, 0);
 }
 
-void device_memory::copy_on(cudaStream_t stream, int layer, weight_location from,
-                            weight_location to, int ctas) const {
+void device_memory::copy_on(cudaStream_t stream, std::span<const expert_copy> copies,
+                            int ctas) const {
   const device_guard guard(device_);
-  check_cuda(static_cast<cudaError_t>(copy_experts_device(shapes_[layer], rows_at(layer, from),
-                                                          rows_at(layer, to), 1, ctas, stream)),
-             "copy_experts_device");
+  picked_experts from = {addresses(), {}};
+  picked_experts to = {addresses(), {}};
+  int count = 0;
+  for (std::size_t i = 0; i < copies.size(); ++i) {
+    const expert_copy& c = copies[i];
+    from.first[count] = first_address(c.layer, c.from);
+    to.first[count++] = first_address(c.layer, c.to);
+    const bool more = i + 1 < copies.size() && count < picked_experts::most &&
+                      shapes_[copies[i + 1].layer] == shapes_[c.layer];
+    if (more) continue;
+    check_cuda(static_cast<cudaError_t>(
+                   copy_picked_device(shapes_[c.layer], from, to, count, ctas, stream)),
+               "copy_picked_device");
+    count = 0;
+  }
 }
 
 void device_memory::flip_bit(std::byte* at) const {

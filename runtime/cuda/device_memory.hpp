@@ -24,10 +24,10 @@ class device_memory final : public expert_memory {
   void hash_rows(int layer, std::span<const std::int32_t> rows,
                  std::uint64_t* hashes) const override;
   /// Enqueued on the compute stream.
-  void copy(int layer, weight_location from, weight_location to) const override;
-  /// The same on a stream of the caller's choice, by `ctas` CTAs (0: as many as fill the GPU).
-  void copy_on(cudaStream_t stream, int layer, weight_location from, weight_location to,
-               int ctas) const;
+  void copy(std::span<const expert_copy> copies) const override;
+  /// The same on a stream of the caller's choice, by `ctas` CTAs (0: as many as fill the GPU). One
+  /// launch for as many as have the same shape in a row: each takes 2 us on the GPU however small.
+  void copy_on(cudaStream_t stream, std::span<const expert_copy> copies, int ctas) const;
   void flip_bit(std::byte* at) const override;
 
   /// For kernels: an expert's tensors, and the addresses of one that is there, in device memory.

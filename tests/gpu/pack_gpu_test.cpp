@@ -44,6 +44,34 @@ TEST_F(pack_gpu, every_shape_and_alignment_arrives_and_nothing_else_is_written) 
   }
 }
 
+TEST_F(pack_gpu, picked_experts_arrive_by_one_launch_and_nothing_else_is_written) {
+  for (std::uint64_t seed = 0; seed < 24; ++seed) {
+    std::mt19937_64 random(seed);
+    const int tensors = std::vector{1, 3, 64}[random() % 3];
+    const int count = std::vector{0, 1, 2, 7, picked_experts::most}[random() % 5];
+    const expert_shape shape = random_shape(tensors, 50000, random);
+    weight_rows from(shape, picked_experts::most + 3, 16, random);
+    weight_rows to(shape, picked_experts::most, std::uint64_t{1} << random() % 6, random);
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    picked_experts sources = {from.device().addresses, {}};
+    picked_experts targets = {to.device().addresses, {}};
+    for (int i = 0; i < count; ++i) {
+      const std::uint64_t source = random() % (picked_experts::most + 3);
+      const int target = picked_experts::most - 1 - i;
+      sources.first[i] = static_cast<std::uint32_t>(source * tensors);
+      targets.first[i] = static_cast<std::uint32_t>(target * tensors);
+      copy_experts_host(shape, {from.host_addresses.data() + source * tensors, nullptr},
+                        {to.host_addresses.data() + target * tensors, nullptr}, 1);
+    }
+    check_cuda(copy_picked_device(shape, sources, targets, count, static_cast<int>(random() % 4),
+                                  stream()),
+               "picked");
+    finish();
+    ASSERT_EQ(to.device_bytes.get(), to.bytes);
+    ASSERT_EQ(from.device_bytes.get(), from.bytes);
+  }
+}
+
 TEST_F(pack_gpu, short_rows_of_every_size_and_alignment_are_copied_by_one_launch) {
   for (std::uint64_t seed = 0; seed < 40; ++seed) {
     std::mt19937_64 random(seed);

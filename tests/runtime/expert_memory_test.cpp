@@ -181,10 +181,12 @@ TEST(expert_memory, copies_go_between_rows_and_staging_and_touch_nothing_else) {
   memory.register_layer(0, std::vector<ballast_tensor>{{at(0), 24, 32}, {at(24), 7, 32}});
   memory.allocate_staging(2);
   const auto before = storage;
-  memory.copy(0, {0, -1}, {1, 1});
+  const expert_copy in[] = {{0, {0, -1}, {1, 1}}};
+  memory.copy(in);
   EXPECT_EQ(memory.hash(0, {1, 1}), memory.hash(0, {0, -1}));
   EXPECT_EQ(storage, before);
-  memory.copy(0, {1, 1}, {2, -1});
+  const expert_copy out[] = {{0, {1, 1}, {2, -1}}};
+  memory.copy(out);
   for (std::size_t i = 0; i < storage.size(); ++i) {
     const bool target = i >= 64 && i < 64 + 31;
     ASSERT_EQ(storage[i], before[target ? i - 64 : i]) << "byte " << i;
