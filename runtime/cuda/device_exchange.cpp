@@ -13,7 +13,7 @@ namespace {
 
 // What one call pulls: so much that the call takes no longer than the bytes (16 MiB: 46 us), and
 // large experts are hashed while the next ones travel.
-constexpr std::int64_t together_bytes = std::int64_t{16} << 20;
+constexpr std::int64_t together_bytes = copy_list::small_expert_bytes;
 constexpr int together_max = picked_experts::most;
 
 // Of a paced step, to the next expert: each copy by a copy engine takes the host 2 to 5 us, however
@@ -46,6 +46,25 @@ device_exchange::device_exchange(MPI_Comm comm, const device_memory& memory, dev
   inside_.reserve(together_max);
   for (std::vector<message>* of_round : {&sends_, &receives_})
     of_round->reserve(receives * memory.tensor_count_max());
+  rehearse();
+}
+
+// CUDA loads a kernel when it is first launched, which takes up to a millisecond and may wait for
+// what runs on the GPU: not in a step, beside a collective of the engine's that waits for the other
+// ranks' hosts. So each is launched once, from one staging half to the other.
+void device_exchange::rehearse() {
+  const expert_copy copy = {0, {0, 0}, {0, 1}};
+  std::byte* const from = memory_.address(copy.layer, 0, copy.from);
+  std::byte* const to = memory_.address(copy.layer, 0, copy.to);
+  const std::size_t bytes = memory_.tensor_bytes(copy.layer, 0);
+  copies_.add(to, from, std::min(bytes, copy_list::short_bytes), 0);
+  copies_.add(to, from, bytes, copy_list::small_expert_bytes + 1);
+  copies_.enqueue(copy_stream_.get(), copy_stream_.get());
+  memory_.copy_on(copy_stream_.get(), std::span(&copy, 1), options_.hash_ctas);
+  BALLAST_CUDA(cudaStreamSynchronize(copy_stream_.get()));
+  hashes_.add(copy.layer, copy.to, 0);
+  hashes_.launch(events_[0]);
+  BALLAST_CUDA(cudaStreamSynchronize(hashes_.stream()));
 }
 
 device_exchange::~device_exchange() {
@@ -220,7 +239,7 @@ void device_exchange::enqueue_pull(const active_batch& a, const arrival& in) {
   for (int t = 0; t < memory_.tensor_count(move.layer); ++t) {
     copies_.add(memory_.address(move.layer, t, to),
                 links_.peers.address(neighbour, move.layer, t, from),
-                memory_.tensor_bytes(move.layer, t));
+                memory_.tensor_bytes(move.layer, t), memory_.expert_bytes(move.layer));
   }
 }
 

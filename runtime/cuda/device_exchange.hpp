@@ -6,7 +6,7 @@
 //
 //   pulls    wait for `ready`, pull, pull, ...     by the copy engine
 //
-//   copies   beside it: short rows of the pulls, and experts that change rows inside this GPU,
+//   copies   beside it: short rows of small experts, and experts that change rows inside this GPU,
 //            by a few CTAs of high priority
 //
 //   nccl     wait for `ready`, group, group, ...   by 1 or 2 CTAs
@@ -140,6 +140,7 @@ class device_exchange final : public exchange {
     std::int32_t completes = -1;  ///< the move that has arrived with it
   };
 
+  void rehearse();
   void choose_transports();
   void list_operations(active_batch& a);
   void list_nccl_rounds(active_batch& a);

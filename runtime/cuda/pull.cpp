@@ -11,8 +11,8 @@ constexpr int ctas = 2;
 
 }  // namespace
 
-void copy_list::add(void* to, const void* from, std::size_t bytes) {
-  if (bytes <= short_bytes) {
+void copy_list::add(void* to, const void* from, std::size_t bytes, std::int64_t expert_bytes) {
+  if (bytes <= short_bytes && expert_bytes <= small_expert_bytes) {
     if (short_.empty() || short_.back().count == row_copies::most) short_.emplace_back();
     row_copies& rows = short_.back();
     rows.to[rows.count] = to;
