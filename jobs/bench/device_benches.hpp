@@ -15,8 +15,8 @@ struct overlap_bench_options {
   std::int64_t weights_mib = 40960;      ///< of a rank, beside the products
   std::int64_t read_weights_mib = 6144;  ///< of a rank, beside the reads
   std::int32_t experts = 16;
-  std::int32_t epochs = 3;
-  std::int32_t iterations = 60;  ///< before and after each epoch
+  std::int32_t epochs = 6;
+  std::int32_t iterations = 100;  ///< before and after each epoch
   std::int32_t matrix = 8192;
   std::int64_t read_mib = 4096;
   std::int32_t hash_ctas = 2;

@@ -48,12 +48,19 @@ timer::timer() {
   event_.reset(made);
 }
 
-bool timer::passed() const {
-  const cudaError_t code = cudaEventQuery(get());
+namespace {
+
+bool is_done(cudaError_t code, const char* call) {
   if (code == cudaErrorNotReady) return false;
-  require(code, "cudaEventQuery");
+  require(code, call);
   return true;
 }
+
+}  // namespace
+
+bool stream::idle() const { return is_done(cudaStreamQuery(get()), "cudaStreamQuery"); }
+
+bool timer::passed() const { return is_done(cudaEventQuery(get()), "cudaEventQuery"); }
 
 double timer::seconds_since(const timer& earlier) const {
   float ms = 0;

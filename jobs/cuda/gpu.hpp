@@ -34,6 +34,7 @@ class stream {
   stream();  ///< does not wait for the legacy default stream
   cudaStream_t get() const { return stream_.get(); }
   void wait() const { require(cudaStreamSynchronize(get()), "cudaStreamSynchronize"); }
+  bool idle() const;
 
  private:
   struct release {

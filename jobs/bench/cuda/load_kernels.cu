@@ -1,6 +1,6 @@
 // Kernels that load the GPU, and that fill and check rows around what is measured. Each reads or
-// writes every byte once, so its floor is those bytes at the device's bandwidth; read_all is made to
-// reach it, the others are not timed.
+// writes every byte once, so its floor is those bytes at the device's bandwidth; read_all is made
+// to reach it, the others are not timed.
 #include <algorithm>
 
 #include "jobs/bench/cuda/load_kernels.hpp"
@@ -88,10 +88,11 @@ __global__ void __launch_bounds__(threads)
 
 // Sign, exponent of 1/2 to 2, and mantissa from the index: a product of such matrices costs the
 // power that a model's does, which zeros would not.
-__global__ void fill_bf16_kernel(std::uint16_t* values, std::size_t count) {
+__global__ void fill_bf16_kernel(std::uint16_t* values, std::size_t count, bf16_values which) {
   for (std::size_t i = first_of_thread(); i < count; i += thread_count()) {
     const std::uint64_t random = word_of(0x62663136, i);
-    values[i] = static_cast<std::uint16_t>((random & 0x8000) | (0x3f00 + (random & 0xff)));
+    const std::uint64_t magnitude = which == bf16_values::signs ? 0x3f80 : 0x3f00 + (random & 0xff);
+    values[i] = static_cast<std::uint16_t>((random & 0x8000) | magnitude);
   }
 }
 
@@ -123,8 +124,9 @@ cudaError_t read_all(const uint4* words, std::size_t count, std::uint64_t* sum, 
   return cudaGetLastError();
 }
 
-cudaError_t fill_bf16(std::uint16_t* values, std::size_t count, cudaStream_t stream) {
-  fill_bf16_kernel<<<blocks_for(count), threads, 0, stream>>>(values, count);
+cudaError_t fill_bf16(std::uint16_t* values, std::size_t count, bf16_values which,
+                      cudaStream_t stream) {
+  fill_bf16_kernel<<<blocks_for(count), threads, 0, stream>>>(values, count, which);
   return cudaGetLastError();
 }
 

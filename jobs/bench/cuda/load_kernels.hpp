@@ -23,7 +23,14 @@ cudaError_t count_wrong_words(const void* row, std::size_t bytes, std::uint64_t 
 cudaError_t read_all(const uint4* words, std::size_t count, std::uint64_t* sum, int multiprocessors,
                      cudaStream_t stream);
 
-/// `count` bf16 values near 1 that repeat with no short period.
-cudaError_t fill_bf16(std::uint16_t* values, std::size_t count, cudaStream_t stream);
+/// What matrices hold decides how much power their product draws.
+enum class bf16_values {
+  random,  ///< near 1, of either sign: the product runs into the power limit of the GPU
+  signs    ///< 1 or -1: it stays below
+};
+
+/// `count` values that repeat with no short period.
+cudaError_t fill_bf16(std::uint16_t* values, std::size_t count, bf16_values which,
+                      cudaStream_t stream);
 
 }  // namespace ballast::gpu

@@ -1,10 +1,13 @@
 // `ballast bench overlap`: what moving experts costs a model that computes, and what the model's
 // computing costs the exchange. Two loads: products of bf16 matrices back to back, which keep all
 // multiprocessors busy, beside unpaced transfers; and a kernel that reads memory as fast as it can,
-// with one ballast_step per iteration, beside epochs paced in several ways.
+// with one ballast_step per iteration, beside epochs paced in several ways. The products come with
+// two kinds of values: a GPU at its power limit lowers its clocks for whatever is added, one that
+// is below shows what the transfers take from the products themselves.
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "jobs/bench/cuda/bar.hpp"
 #include "jobs/bench/cuda/bare_transfer.hpp"
@@ -22,8 +25,10 @@ namespace {
 
 constexpr std::int64_t default_bytes_per_step = 12 << 20;  // as in ballast.h, on a GPU
 constexpr int warm_ups = 2;                                // epochs, one per half of the experts
+constexpr int settle_blocks_max = 60;                      // of --iterations
+constexpr double settled_percent = 0.2;                    // from a block to the next
 
-enum part { apart, before, during, after };
+enum part { apart, before, during, after, settling };  // and what follows: blocks of it
 
 struct overlap_row {
   std::string load;
@@ -32,6 +37,7 @@ struct overlap_row {
   double alone_gb_per_s = 0;
   double beside_gb_per_s = 0;
   std::int64_t wrong = 0;
+  std::int64_t experts = 0;  // that a rank received in an exchange
 };
 
 struct load_times {
@@ -73,14 +79,18 @@ class overlap_bench {
         expert_bytes_(find_model(options.model).expert_bytes),
         tensor_bytes_(split_quantised(expert_bytes_)) {}
 
-  void beside_products();
+  void beside_products(gpu::bf16_values which);
   void beside_reads();
 
  private:
   moving_model_shape shape(std::int64_t weights_mib) const;
-  double bare_beside(load_loop& load, bare_transfer& bare, std::int64_t experts);
+  void settle(load_loop& load);
+  void meet(load_loop& load);
+  double bare_beside(load_loop& load, bare_transfer& bare, const gpu::stream& stream,
+                     std::int64_t experts);
   overlap_row ballast_beside(load_loop& load);
-  overlap_row bare_row(load_loop& load, const std::string& name, bare_kind kind, int ctas);
+  overlap_row bare_row(load_loop& load, const std::string& name, bare_kind kind, int ctas,
+                       std::int64_t experts);
   load_times add(const overlap_row& row, load_loop& load);
 
   const mpi_session& mpi_;
@@ -112,44 +122,67 @@ load_times overlap_bench::add(const overlap_row& row, load_loop& load) {
   return t;
 }
 
-// GB/s of the slowest rank while the load runs on, by events around the transfer.
-double overlap_bench::bare_beside(load_loop& load, bare_transfer& bare, std::int64_t experts) {
-  gpu::stream stream;
-  gpu::timer begin;
-  gpu::timer end;
-  MPI_Barrier(mpi_.comm());
+// Clocks and temperatures take seconds to settle. Collective: no GPU is idle meanwhile.
+void overlap_bench::settle(load_loop& load) {
+  double last_ms = 0;
+  for (int block = 0; block < settle_blocks_max; ++block) {
+    load.enter(settling + block);
+    load.run(options_.iterations);
+    meet(load);
+    const double ms = load.ms(settling + block).mean();
+    double changed = 100 * std::abs(ms / std::max(last_ms, 1e-9) - 1);
+    MPI_Allreduce(MPI_IN_PLACE, &changed, 1, MPI_DOUBLE, MPI_MAX, mpi_.comm());
+    if (changed < settled_percent) return;
+    last_ms = ms;
+  }
+}
+
+// A barrier that keeps the load running: a GPU that rests has other clocks after it.
+void overlap_bench::meet(load_loop& load) {
+  MPI_Request all = MPI_REQUEST_NULL;
+  MPI_Ibarrier(mpi_.comm(), &all);
+  for (int here = 0; here == 0;) {
+    load.top_up();
+    MPI_Test(&all, &here, MPI_STATUS_IGNORE);
+  }
+}
+
+// GB/s of the slowest rank while the load runs on.
+double overlap_bench::bare_beside(load_loop& load, bare_transfer& bare, const gpu::stream& stream,
+                                  std::int64_t experts) {
   load.enter(before);
   load.run(options_.iterations);
+  meet(load);
   load.enter(during);
-  begin.record(stream.get());
-  for (std::int64_t i = 0; i < experts; ++i) {
-    bare.enqueue(1, stream.get());
-    load.top_up();
-  }
-  end.record(stream.get());
-  while (!end.passed()) load.top_up();
+  // By the host's clock: an event that takes the time waits for a product to end.
+  double seconds = seconds_of([&] {
+    for (std::int64_t i = 0; i < experts; ++i) {
+      bare.enqueue(1, stream.get());
+      load.top_up();
+    }
+    while (!stream.idle()) load.top_up();
+  });
   load.enter(after);
   load.run(options_.iterations);
-  load.drain();
-  double seconds = end.seconds_since(begin);
   MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, mpi_.comm());
   return static_cast<double>(experts * expert_bytes_) / seconds / 1e9;
 }
 
 overlap_row overlap_bench::bare_row(load_loop& load, const std::string& name, bare_kind kind,
-                                    int ctas) {
-  constexpr std::int64_t experts = 64;
+                                    int ctas, std::int64_t experts) {
   overlap_row row;
-  row.load = "bf16 product";
   row.transfer = name;
   const auto bare = make_bare_transfer(mpi_, kind, tensor_bytes_, ctas);
   bare->run(experts);
   samples alone;
   samples beside;
-  for (int i = 0; i < options_.epochs; ++i) {
+  for (int i = 0; i < options_.epochs; ++i)
     alone.add(static_cast<double>(experts * expert_bytes_) / bare->run(experts) / 1e9);
-    beside.add(bare_beside(load, *bare, experts));
-  }
+  const gpu::stream stream;
+  bare->enqueue(1, stream.get());  // its first use is not timed
+  settle(load);
+  for (int i = 0; i < options_.epochs; ++i) beside.add(bare_beside(load, *bare, stream, experts));
+  load.drain();
   row.alone_gb_per_s = alone.median();
   row.beside_gb_per_s = beside.median();
   row.wrong = bare->wrong_words();
@@ -161,13 +194,13 @@ overlap_row overlap_bench::ballast_beside(load_loop& load) {
   ballast_config config;
   ballast_config_init(&config);
   config.transport = BALLAST_TRANSPORT_COPY;
-  // The copies alone, as the transfers they are compared with; what hashing costs shows at the reads.
+  // The copies alone, as the transfers they are compared with; what hashing costs shows at the
+  // reads.
   config.verify = BALLAST_VERIFY_OFF;
   config.receives_per_batch = options_.receives_per_batch;
   config.bytes_per_step = -1;
   device_model model(mpi_, shape(options_.weights_mib), config, compute_);
   overlap_row row;
-  row.load = "bf16 product";
   row.transfer = "ballast copy, no hash";
   samples alone;
   samples beside;
@@ -176,15 +209,17 @@ overlap_row overlap_bench::ballast_beside(load_loop& load) {
     row.wrong += !m.committed && mpi_.rank() == 0;
     if (m.received > 0)
       gb_per_s.add(static_cast<double>(m.received) / mpi_.size() / m.seconds / 1e9);
+    row.experts = m.most_received / expert_bytes_;
   };
   samples not_counted;
   for (int epoch = 0; epoch < warm_ups; ++epoch) measure(not_counted, [](int) {});
+  for (int epoch = 0; epoch < options_.epochs; ++epoch) measure(alone, [](int) {});
+  settle(load);
   for (int epoch = 0; epoch < options_.epochs; ++epoch) {
-    measure(alone, [](int) {});
-    MPI_Barrier(mpi_.comm());
     load.enter(before);
     load.run(options_.iterations);
     load.enter(apart);
+    meet(load);
     bool exchanging = false;
     measure(beside, [&](int phase) {
       if (phase == BALLAST_PHASE_EXCHANGE && !exchanging) {
@@ -195,15 +230,17 @@ overlap_row overlap_bench::ballast_beside(load_loop& load) {
     });
     load.enter(after);
     load.run(options_.iterations);
-    load.drain();
   }
+  load.drain();
   row.alone_gb_per_s = alone.median();
   row.beside_gb_per_s = beside.median();
   row.wrong += model.wrong_words();
   return row;
 }
 
-void overlap_bench::beside_products() {
+void overlap_bench::beside_products(gpu::bf16_values which) {
+  const bool at_limit = which == gpu::bf16_values::random;
+  const std::string name = at_limit ? "bf16 product" : "bf16 signs";
   const std::size_t cells = static_cast<std::size_t>(options_.matrix) * options_.matrix;
   std::vector<gpu::array<std::uint16_t>> matrices;
   std::unique_ptr<gpu::blas> blas;
@@ -211,33 +248,37 @@ void overlap_bench::beside_products() {
     blas = std::make_unique<gpu::blas>(compute_.get());
     for (int i = 0; i < 3; ++i) {
       matrices.emplace_back(cells);
-      BALLAST_GPU(gpu::fill_bf16(matrices.back().data(), cells, compute_.get()));
+      BALLAST_GPU(gpu::fill_bf16(matrices.back().data(), cells, which, compute_.get()));
     }
   });
   const auto multiply = [&](cudaStream_t) {
     blas->multiply_bf16(options_.matrix, matrices[0].data(), matrices[1].data(),
                         matrices[2].data());
   };
-  load_loop warm(compute_.get(), multiply);
-  warm.run(2 * options_.iterations);
-  warm.drain();
-
   const auto measured = [&](const auto& transfer) {
     load_loop load(compute_.get(), multiply);
-    const overlap_row row = transfer(load);
+    overlap_row row = transfer(load);
+    row.load = name;
     return std::pair(row, add(row, load));
   };
-  const auto [pull, pull_times] =
-      measured([&](load_loop& l) { return bare_row(l, "bare pull", bare_kind::copy, 0); });
   const auto [mine, mine_times] = measured([&](load_loop& l) { return ballast_beside(l); });
-  add_bar(table_, "exchange by copy beside a bf16 product, of the bare pull alone",
+  const auto [pull, pull_times] = measured([&, experts = mine.experts](load_loop& l) {
+    return bare_row(l, "bare pull", bare_kind::copy, 0, experts);
+  });
+  add_bar(table_, fmt::format("exchange by copy beside a {}, of the bare pull alone", name),
           bar_side::at_least, 90, 100 * mine.beside_gb_per_s / pull.alone_gb_per_s, "%");
-  add_bar(table_, "bf16 product slowed by the exchange", bar_side::at_most, 2,
-          mine_times.slowed_percent, "%");
+  add_bar(table_,
+          fmt::format("{}, {} the power limit, slowed by the exchange", name,
+                      at_limit ? "at" : "below"),
+          bar_side::at_most, 2, mine_times.slowed_percent, "%");
+  add_bar(table_, fmt::format("{} slowed more by it than by bare pulls of as many bytes", name),
+          bar_side::at_most, 0.5, mine_times.slowed_percent - pull_times.slowed_percent, "points");
+  if (!at_limit) return;
 #ifdef BALLAST_WITH_NCCL
-  const auto [nccl, nccl_times] =
-      measured([&](load_loop& l) { return bare_row(l, "nccl send/recv", bare_kind::nccl, 0); });
-  measured([&](load_loop& l) { return bare_row(l, "nccl, 2 CTAs", bare_kind::nccl, 2); });
+  constexpr std::int64_t experts = 64;
+  const auto [nccl, nccl_times] = measured(
+      [&](load_loop& l) { return bare_row(l, "nccl send/recv", bare_kind::nccl, 0, experts); });
+  measured([&](load_loop& l) { return bare_row(l, "nccl, 2 CTAs", bare_kind::nccl, 2, experts); });
   add_bar(table_, "exchange by copy beside a bf16 product, of NCCL beside the same",
           bar_side::at_least, 4, mine.beside_gb_per_s / nccl.beside_gb_per_s, "times");
 #endif
@@ -335,10 +376,15 @@ exit_code run_overlap_bench(const mpi_session& mpi, const overlap_bench_options&
   table.parameter("ms",
                   "mean of iterations, by events, on the rank that was slowed most; during: those "
                   "enqueued and ended within an exchange");
+  table.parameter(
+      "load",
+      "bf16 product: of random values, which draws all the power that the GPU may; bf16 "
+      "signs: of 1 and -1; memory read: read_mib a step");
   table.ranks(mpi);
   add_gpus(mpi, here, table);
   overlap_bench bench(mpi, options, table, here);
-  bench.beside_products();
+  bench.beside_products(gpu::bf16_values::random);
+  bench.beside_products(gpu::bf16_values::signs);
   bench.beside_reads();
   exit_code code = exit_code::ok;
   together(mpi, [&] { code = table.finish(); });
