@@ -124,20 +124,21 @@ class engine {
   void run() {
     std::vector<cudaEvent_t> events(options_.steps + 1);
     for (cudaEvent_t& e : events) CUDA(cudaEventCreate(&e));
-    std::vector<char> busy(options_.steps);
+    std::vector<int> kind(options_.steps);
     CUDA(cudaEventRecord(events[0], stream_));
     for (int step = 0; step < options_.steps; ++step) {
       CUDA(cudaGraphLaunch(graph_, stream_));
       ballast_step_result result = {};
       result.struct_size = sizeof(result);
       BALLAST(ballast_step(context_, &result));
-      busy[step] = result.phase != BALLAST_PHASE_IDLE || result.epoch_closed != 0;
+      const bool in_flight = result.phase != BALLAST_PHASE_IDLE || result.epoch_closed != 0;
+      kind[step] = result.tables_changed != 0 ? tables_changed : in_flight ? epoch_in_flight : idle;
       CUDA(cudaEventRecord(events[step + 1], stream_));
       // An engine runs a few passes ahead of its GPU, not thousands.
       if (step >= 4) CUDA(cudaEventSynchronize(events[step - 4]));
     }
     CUDA(cudaStreamSynchronize(stream_));
-    report(events, busy);
+    report(events, kind);
   }
 
   ~engine() {
@@ -149,6 +150,10 @@ class engine {
   bool good() const { return wrong_here_ == 0 && committed_ > 0; }
 
  private:
+  /// Of steps; those in which tables change are part of those with an epoch in flight.
+  enum { idle, epoch_in_flight, tables_changed };
+  static constexpr const char* names[] = {"idle", "epoch in flight", "tables changed"};
+
   moe::shape shape(int layer) const {
     return {tokens, columns, hidden, experts, ranks_, slots_per_rank_, rank_, layer};
   }
@@ -240,12 +245,13 @@ class engine {
     CUDA(cudaGetLastError());
   }
 
-  void report(const std::vector<cudaEvent_t>& events, const std::vector<char>& busy) {
-    std::vector<float> times[2];
+  void report(const std::vector<cudaEvent_t>& events, const std::vector<int>& kind) {
+    std::vector<float> times[3];
     for (int step = 20; step < options_.steps; ++step) {
       float ms = 0;
       CUDA(cudaEventElapsedTime(&ms, events[step], events[step + 1]));
-      times[busy[step] != 0].push_back(ms * 1000);
+      times[kind[step]].push_back(ms * 1000);
+      if (kind[step] == tables_changed) times[epoch_in_flight].push_back(ms * 1000);
     }
     unsigned long long wrong = 0;
     CUDA(cudaMemcpy(&wrong, wrong_, sizeof(wrong), cudaMemcpyDeviceToHost));
@@ -261,8 +267,8 @@ class engine {
         static_cast<long long>(counters.epochs_committed),
         static_cast<long long>(counters.epochs_dropped),
         static_cast<long long>(options_.steps) * layers * tokens * hidden * ranks_, wrong_here_);
-    for (int b = 0; b < 2; ++b) {
-      std::vector<float>& t = times[b];
+    for (int k : {idle, epoch_in_flight, tables_changed}) {
+      std::vector<float>& t = times[k];
       if (t.empty()) continue;
       std::sort(t.begin(), t.end());
       const auto at = [&](double part) {
@@ -271,8 +277,7 @@ class engine {
       std::printf(
           "step us, %-15s n %6zu  min %9.1f  p10 %9.1f  p50 %9.1f  p90 %9.1f  p99 %9.1f  max "
           "%9.1f\n",
-          b == 0 ? "idle" : "epoch in flight", t.size(), t.front(), at(0.1), at(0.5), at(0.9),
-          at(0.99), t.back());
+          names[k], t.size(), t.front(), at(0.1), at(0.5), at(0.9), at(0.99), t.back());
     }
   }
 
