@@ -35,6 +35,10 @@ void flow_search::label_blocks(flow_state& state) {
       top_ = static_cast<std::int32_t>(i);
     }
   }
+  evenings_.clear();
+  for (const block& other : blocks_) {
+    evenings_.push_back(other.speeds > 0 ? evening_out(blocks_[top_], other) : evening{});
+  }
 }
 
 std::int64_t flow_search::coarse(const flow_state& state, std::int64_t load) const {
@@ -50,23 +54,23 @@ std::int64_t flow_search::amount(const flow_state& state, std::int64_t load) con
 /// The slots of the fullest block, those of the heaviest experts first.
 void flow_search::list_sources(const flow_state& state) {
   const slot_layout& layout = state.layout();
-  sources_.clear();
+  weighed_.clear();
   for (int rank = 0; rank < layout.ranks(); ++rank) {
     if (block_of_[rank] != top_) continue;
     for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
-      if (state.expert(slot) != no_expert && state.flow(slot) > 0) sources_.push_back(slot);
+      if (state.flow(slot) > 0) weighed_.push_back({state.weight(state.expert(slot)), slot});
     }
   }
-  const auto heavier = [&](std::int32_t a, std::int32_t b) {
-    const std::int64_t left = state.weight(state.expert(a));
-    const std::int64_t right = state.weight(state.expert(b));
-    return left != right ? left > right : a < b;
+  const auto heavier = [](const weighed_slot& a, const weighed_slot& b) {
+    return a.weight != b.weight ? a.weight > b.weight : a.slot < b.slot;
   };
-  if (sources_.size() > max_sources) {
-    std::nth_element(sources_.begin(), sources_.begin() + max_sources, sources_.end(), heavier);
-    sources_.resize(max_sources);
+  if (weighed_.size() > max_sources) {
+    std::nth_element(weighed_.begin(), weighed_.begin() + max_sources, weighed_.end(), heavier);
+    weighed_.resize(max_sources);
   }
-  std::sort(sources_.begin(), sources_.end(), heavier);
+  std::sort(weighed_.begin(), weighed_.end(), heavier);
+  sources_.clear();
+  for (const weighed_slot& of : weighed_) sources_.push_back(of.slot);
 }
 
 /// Whether the heaviest of the sources may come here; where groups are kept on nodes, all of a node
@@ -106,14 +110,18 @@ std::int64_t flow_search::squares_lost(const block& changed, std::int64_t amount
   return changed.speeds * (before - after) * (before + after);
 }
 
-/// What the sum of squares loses when up to `most` (at least `least`) goes from block `from` to
-/// block `to`.
-std::int64_t flow_search::transfer_gain(const block& from, const block& to, std::int64_t least,
-                                        std::int64_t most) {
+flow_search::evening flow_search::evening_out(const block& from, const block& to) {
   const std::int64_t gap = from.level - to.level;
   const std::int64_t even = gap * from.speeds / (from.speeds + to.speeds) * to.speeds;
-  const std::int64_t amount = std::clamp(even, least, most);
-  return squares_lost(from, -amount) + squares_lost(to, amount);
+  return {from, to, even, squares_lost(from, -even) + squares_lost(to, even)};
+}
+
+/// What the sum of squares loses when up to `most` (at least `least`) goes from one block to the
+/// other.
+std::int64_t flow_search::transfer_gain(const evening& out, std::int64_t least, std::int64_t most) {
+  if (least <= out.amount && out.amount <= most) return out.gain;
+  const std::int64_t amount = std::clamp(out.amount, least, most);
+  return squares_lost(out.from, -amount) + squares_lost(out.to, amount);
 }
 
 void flow_search::estimate_replacements(const flow_state& state) {
@@ -128,11 +136,11 @@ void flow_search::estimate_replacements(const flow_state& state) {
   for (const std::int32_t rank : targets_) {
     const std::int32_t number = block_of_[rank];
     // What any source brings here at most while the load that the block has now stays in it.
-    const std::int64_t most = transfer_gain(top, blocks_[number], 0, heaviest);
+    const std::int64_t most = transfer_gain(evenings_[number], 0, heaviest);
     bool empty_seen = !ledger_.has_room(rank);
     for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
       const std::int32_t leaving = state.expert(slot);
-      block host = blocks_[number];
+      evening out = evenings_[number];
       std::int64_t loss = 0;
       if (leaving == no_expert) {
         if (empty_seen || most <= least_offered()) continue;
@@ -148,8 +156,10 @@ void flow_search::estimate_replacements(const flow_state& state) {
         const std::int32_t refuge = flow > 0 ? refuge_of(state, slot) : number;
         if (refuge == top_) continue;
         if (refuge != number) {
+          block host = blocks_[number];
           loss += transfer_loss(host, blocks_[refuge], flow);
           host.level -= flow / host.speeds;
+          out = evening_out(top, host);
         }
       }
       int found = 0;
@@ -162,7 +172,7 @@ void flow_search::estimate_replacements(const flow_state& state) {
         }
         last = expert;
         const std::int64_t gain =
-            transfer_gain(top, host, 0, amount(state, state.weight(expert))) - loss;
+            transfer_gain(out, 0, amount(state, state.weight(expert))) - loss;
         if (gain <= least_offered()) break;
         offer(state, {gain, {source, slot, false}});
         if (++found == per_target) break;
@@ -264,12 +274,11 @@ std::int64_t flow_search::transfer_loss(const block& from, const block& to, std:
 
 void flow_search::estimate_swaps(const flow_state& state) {
   const slot_layout& layout = state.layout();
-  const block& top = blocks_[top_];
   // A swap costs two moves. None with a rank brings more than evening out with the rank's block.
   const std::int64_t most = (state.uneven() ? coarse_max_uneven : coarse_max) * mean_speed_;
   ceilings_.clear();
   for (std::size_t i = 0; i < std::min(targets_.size(), max_partners); ++i) {
-    ceilings_.push_back(transfer_gain(top, blocks_[block_of_[targets_[i]]], 0, most) / 2);
+    ceilings_.push_back(transfer_gain(evenings_[block_of_[targets_[i]]], 0, most) / 2);
   }
   for (std::size_t i = ceilings_.size(); i-- > 1;) {
     ceilings_[i - 1] = std::max(ceilings_[i - 1], ceilings_[i]);
@@ -283,7 +292,7 @@ void flow_search::estimate_swaps(const flow_state& state) {
     candidate best{least_offered(), {-1, -1, true}};
     for (std::size_t i = 0; i < ceilings_.size() && ceilings_[i] > best.value; ++i) {
       const int rank = targets_[i];
-      const block& host = blocks_[block_of_[rank]];
+      const evening& out = evenings_[block_of_[rank]];
       if (!homes_->allows(rank, expert) || state.holds(rank, expert)) continue;
       for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
         const std::int32_t other = state.expert(slot);
@@ -295,7 +304,7 @@ void flow_search::estimate_swaps(const flow_state& state) {
             !homes_->allows(home, other)) {
           continue;
         }
-        const std::int64_t gain = transfer_gain(top, host, (divides ? 0 : weight) - back, most) / 2;
+        const std::int64_t gain = transfer_gain(out, (divides ? 0 : weight) - back, most) / 2;
         if (gain > best.value) best = {gain, {source, slot, true}};
       }
     }

@@ -71,6 +71,8 @@ bool flow_ledger::was_on(int rank, std::int32_t expert) const {
 }
 
 bool flow_ledger::allows(const flow_state& state, const flow_change& next) const {
+  const bool plenty = purse_.moves < 0 || purse_.moves - moves_ >= (next.swaps ? 2 : 1);
+  if (plenty && purse_.rank_left.empty()) return true;
   const int there = arrivals(state, state.expert(next.from), next.to);
   const int back = next.swaps ? arrivals(state, state.expert(next.to), next.from) : 0;
   if (purse_.moves >= 0 && there + back > 0 && moves_ + there + back > purse_.moves) return false;

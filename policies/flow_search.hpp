@@ -41,9 +41,20 @@ class flow_search {
     std::int64_t level = 0;   // over the mean, coarse
     std::int64_t speeds = 0;  // rough, of its ranks; with equal speeds their number
   };
+  /// What evening out two blocks brings.
+  struct evening {
+    block from, to;
+    std::int64_t amount = 0;  // that makes them even
+    std::int64_t gain = 0;    // of that
+  };
   struct candidate {
     std::int64_t value = 0;  // estimated gain over price
     flow_change change;
+  };
+
+  struct weighed_slot {
+    std::int64_t weight;  // of its expert
+    std::int32_t slot;
   };
 
   struct outcome {
@@ -66,8 +77,8 @@ class flow_search {
   void list_targets(const flow_state& state);
   bool may_relieve(const flow_state& state, int rank) const;
   static std::int64_t squares_lost(const block& changed, std::int64_t amount);
-  static std::int64_t transfer_gain(const block& from, const block& to, std::int64_t least,
-                                    std::int64_t most);
+  static evening evening_out(const block& from, const block& to);
+  static std::int64_t transfer_gain(const evening& out, std::int64_t least, std::int64_t most);
   static std::int64_t transfer_loss(const block& from, const block& to, std::int64_t amount);
   void estimate_replacements(const flow_state& state);
   std::int64_t stranded(const flow_state& state, std::int32_t slot);
@@ -91,8 +102,10 @@ class flow_search {
   std::int64_t mean_speed_ = 1;             // as rough_speed counts
   std::span<const std::int32_t> block_of_;  // [ranks] of the state
   std::vector<block> blocks_;
+  std::vector<evening> evenings_;         // [blocks_] of the fullest and each
   std::vector<std::int64_t> fixed_load_;  // [ranks] -1: not known yet
   std::int32_t top_ = 0;
+  std::vector<weighed_slot> weighed_;
   std::vector<std::int32_t> sources_;  // slots of the fullest block
   std::vector<std::int64_t> keys_;     // of targets
   std::vector<std::int32_t> targets_;  // ranks below it, emptiest first
