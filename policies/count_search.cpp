@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "policies/balance.hpp"
 #include "policies/spread_rule.hpp"
-#include "policies/units.hpp"
 
 namespace ballast {
 
@@ -33,6 +33,11 @@ void count_search::place(std::span<const std::int64_t> loads, const slot_layout&
                          std::span<std::int32_t> expert_of_slot) {
   loads_ = loads;
   best_ = expert_of_slot;
+  const auto sum = std::accumulate(loads.begin(), loads.end(), std::int64_t{0});
+  scale_ = unit_scale(static_cast<std::uint64_t>(sum),
+                      rank_packer::unit_bits(static_cast<int>(capacity_.size())));
+  units_.resize(loads.size());
+  counted_.assign(loads.size(), 0);
   packed_.resize(expert_of_slot.size());
   first_.clear();
   for (int rank = 0; rank < layout.ranks(); ++rank) first_.push_back(layout.first(rank));
@@ -41,9 +46,11 @@ void count_search::place(std::span<const std::int64_t> loads, const slot_layout&
   std::stable_sort(by_load_.begin(), by_load_.end(),
                    [&](std::int32_t a, std::int32_t b) { return loads[a] > loads[b]; });
   pins_.assign(loads.size(), 0);
+  order_ = by_load_;
   fullest_ = std::numeric_limits<std::uint64_t>::max();
   for (const phase& now : phases) {
     swaps_ = now.swaps;
+    searched_at_.assign(loads.size(), -1);
     try_counts();
     for (int round = 0; round < now.rounds && descend(now.hottest); ++round) {
     }
@@ -55,12 +62,15 @@ bool count_search::descend(int hottest) {
   bool better = false;
   const std::size_t tried = std::min(static_cast<std::size_t>(hottest), by_load_.size());
   for (const std::int32_t expert : std::span(by_load_).first(tried)) {
+    // What it was searched with last time would only be tried again.
+    if (std::exchange(searched_at_[expert], changes_) == changes_) continue;
     choose_counts();
     const std::int32_t middle = counts_[expert];
-    std::int32_t kept = pins_[expert];
+    const std::int32_t before = pins_[expert];
+    std::int32_t kept = before;
     for (const std::int32_t step : steps) {
       for (const std::int32_t count : {middle - step, middle + step}) {
-        if (count < 1 || count > hosts_) continue;
+        if (count < 1 || count > hosts_ || scale_.unit(loads_[expert], count) >= fullest_) continue;
         pins_[expert] = count;
         if (!try_counts()) continue;
         kept = count;
@@ -68,6 +78,7 @@ bool count_search::descend(int hottest) {
       }
     }
     pins_[expert] = kept;
+    if (kept != before) ++changes_;
   }
   return better;
 }
@@ -75,11 +86,8 @@ bool count_search::descend(int hottest) {
 /// Whether they make the best packing so far; keeps it then.
 bool count_search::try_counts() {
   if (!choose_counts()) return false;
-  const std::uint64_t fullest = pack();
-  if (fullest >= fullest_) return false;
-  fullest_ = fullest;
-  std::ranges::copy(packed_, best_.begin());
-  return true;
+  sort_by_units();
+  return least_fullest() < fullest_ && pack();
 }
 
 /// The pinned counts, and for the other experts what is left as the greedy would. False where the
@@ -104,7 +112,7 @@ bool count_search::choose_counts() {
   for (const std::int32_t expert : by_load_) {
     if (pins_[expert] == 0) heap_.push_back(expert);
   }
-  std::make_heap(heap_.begin(), heap_.end(), after);
+  // Hottest first, which is a heap.
   while (left > 0 && !heap_.empty()) {
     std::pop_heap(heap_.begin(), heap_.end(), after);
     const std::int32_t expert = heap_.back();
@@ -119,28 +127,60 @@ bool count_search::choose_counts() {
   return true;
 }
 
-/// The heaviest replica first to the lightest rank. Returns the load of the fullest.
-std::uint64_t count_search::pack() {
-  const auto sum = std::accumulate(loads_.begin(), loads_.end(), std::int64_t{0});
-  const unit_scale scale(static_cast<std::uint64_t>(sum),
-                         rank_packer::unit_bits(static_cast<int>(capacity_.size())));
-  units_.resize(loads_.size());
-  order_ = by_load_;
+/// Counts change little from one try to the next, and so does the order.
+void count_search::sort_by_units() {
   for (std::size_t expert = 0; expert < loads_.size(); ++expert) {
-    units_[expert] = scale.unit(loads_[expert], counts_[expert]);
+    if (counted_[expert] == counts_[expert]) continue;
+    counted_[expert] = counts_[expert];
+    units_[expert] = scale_.unit(loads_[expert], counts_[expert]);
   }
-  std::sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
-    return units_[a] != units_[b] ? units_[a] > units_[b] : a < b;
-  });
+  for (std::size_t i = 1; i < order_.size(); ++i) {
+    const std::int32_t expert = order_[i];
+    const std::uint64_t unit = units_[expert];
+    std::size_t at = i;
+    for (; at > 0; --at) {
+      const std::int32_t other = order_[at - 1];
+      if (units_[other] > unit || (units_[other] == unit && other < expert)) break;
+      order_[at] = other;
+    }
+    order_[at] = expert;
+  }
+}
+
+/// No packing makes the fullest rank lighter: of k replicas more than k - 1 times the ranks, k lie
+/// on one.
+std::uint64_t count_search::least_fullest() const {
+  std::uint64_t least = 0;
+  std::uint64_t together = 1;
+  std::int64_t before = 0;
+  for (const std::int32_t expert : order_) {
+    before += counts_[expert];
+    for (; before > (static_cast<std::int64_t>(together) - 1) * hosts_; ++together) {
+      least = std::max(least, together * units_[expert]);
+    }
+  }
+  return least;
+}
+
+/// The heaviest replica first to the lightest rank. Keeps the packing if it is the best so far.
+bool count_search::pack() {
   std::ranges::fill(packed_, no_expert);
   packer_.start(capacity_, first_, packed_);
-  for (const std::int32_t expert : order_) packer_.add_apart(expert, counts_[expert], units_);
+  for (const std::int32_t expert : order_) {
+    // Only swaps could make up for a rank that comes to more than the fullest of the best.
+    if (swaps_ == 0 && packer_.lightest_load() + units_[expert] >= fullest_) return false;
+    packer_.add_apart(expert, counts_[expert], units_);
+  }
   const packed_ranks packed = packer_.packed(units_);
   if (swaps_ > 0) {
     smoother_.start(packed);
     smoother_.smooth(swaps_, 0, 0);
   }
-  return std::ranges::max(packed.load);
+  const std::uint64_t fullest = std::ranges::max(packed.load);
+  if (fullest >= fullest_) return false;
+  fullest_ = fullest;
+  std::ranges::copy(packed_, best_.begin());
+  return true;
 }
 
 }  // namespace ballast

@@ -10,6 +10,7 @@
 #include "policies/packer.hpp"
 #include "policies/placement.hpp"
 #include "policies/smoother.hpp"
+#include "policies/units.hpp"
 
 namespace ballast {
 
@@ -33,21 +34,27 @@ class count_search {
   bool descend(int hottest);
   bool try_counts();
   bool choose_counts();
-  std::uint64_t pack();
+  void sort_by_units();
+  std::uint64_t least_fullest() const;
+  bool pack();
 
   std::span<const std::int32_t> capacity_;
   std::int32_t hosts_ = 0;
   std::span<const std::int64_t> loads_;
-  std::vector<std::int32_t> first_;    // [ranks] slots
-  std::vector<std::int32_t> by_load_;  // [experts] hottest first
-  std::vector<std::int32_t> pins_;     // [experts] chosen numbers of replicas; 0: none chosen
-  std::vector<std::int32_t> counts_;   // [experts]
+  std::vector<std::int32_t> first_;        // [ranks] slots
+  std::vector<std::int32_t> by_load_;      // [experts] hottest first
+  std::vector<std::int32_t> pins_;         // [experts] chosen numbers of replicas; 0: none chosen
+  std::vector<std::int32_t> counts_;       // [experts]
+  std::int64_t changes_ = 0;               // of pins_
+  std::vector<std::int64_t> searched_at_;  // [experts] of those changes, -1: not in this phase
+  unit_scale scale_{0, 63};
   std::vector<std::int32_t> heap_;
-  std::vector<std::uint64_t> units_;  // [experts] of a replica
-  std::vector<std::int32_t> order_;   // [experts] by units
-  std::vector<std::int32_t> packed_;  // [slots]
-  std::span<std::int32_t> best_;      // [slots]
-  std::uint64_t fullest_ = 0;         // of the best
+  std::vector<std::int32_t> counted_;  // [experts] the counts of units_
+  std::vector<std::uint64_t> units_;   // [experts] of a replica
+  std::vector<std::int32_t> order_;    // [experts] by units
+  std::vector<std::int32_t> packed_;   // [slots]
+  std::span<std::int32_t> best_;       // [slots]
+  std::uint64_t fullest_ = 0;          // of the best
   int swaps_ = 0;
   rank_packer packer_;
   rank_smoother smoother_;

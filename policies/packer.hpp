@@ -26,6 +26,9 @@ class rank_packer {
   /// There must be room.
   std::int32_t add(std::int32_t item, std::uint64_t unit);
 
+  /// Of the ranks with room; there must be one.
+  std::uint64_t lightest_load() const { return next_empty_ < ranks() ? 0 : tree_[1] >> rank_bits_; }
+
   /// Adds `count` replicas of an item that is on no rank yet to as many different ranks. Where only
   /// ranks that hold it already have room, items added before make way. `units`: [items]. The
   /// counts of all items must fit (see spread_rule in replicas.cpp); throws std::logic_error
