@@ -30,12 +30,13 @@ count_search::count_search(std::span<const std::int32_t> capacity) : capacity_(c
 }
 
 void count_search::place(std::span<const std::int64_t> loads, const slot_layout& layout,
-                         std::span<std::int32_t> expert_of_slot) {
+                         std::int64_t enough, std::span<std::int32_t> expert_of_slot) {
   loads_ = loads;
   best_ = expert_of_slot;
   const auto sum = std::accumulate(loads.begin(), loads.end(), std::int64_t{0});
   scale_ = unit_scale(static_cast<std::uint64_t>(sum),
                       rank_packer::unit_bits(static_cast<int>(capacity_.size())));
+  enough_ = scale_.unit(enough, 1);
   units_.resize(loads.size());
   counted_.assign(loads.size(), 0);
   packed_.resize(expert_of_slot.size());
@@ -52,7 +53,7 @@ void count_search::place(std::span<const std::int64_t> loads, const slot_layout&
     swaps_ = now.swaps;
     searched_at_.assign(loads.size(), -1);
     try_counts();
-    for (int round = 0; round < now.rounds && descend(now.hottest); ++round) {
+    for (int round = 0; round < now.rounds && fullest_ > enough_ && descend(now.hottest); ++round) {
     }
   }
 }
@@ -62,6 +63,7 @@ bool count_search::descend(int hottest) {
   bool better = false;
   const std::size_t tried = std::min(static_cast<std::size_t>(hottest), by_load_.size());
   for (const std::int32_t expert : std::span(by_load_).first(tried)) {
+    if (fullest_ <= enough_) return better;
     // What it was searched with last time would only be tried again.
     if (std::exchange(searched_at_[expert], changes_) == changes_) continue;
     choose_counts();

@@ -18,16 +18,17 @@ namespace ballast {
 ///
 /// Coordinate descent: the hottest experts one after another, and all again while that helps, try
 /// other numbers of replicas; those without a chosen number share what is left as the greedy would.
-/// Each try is judged by the fullest rank that packing makes of it. A search takes some hundred
-/// packings.
+/// Each try is judged by the fullest rank that packing makes of it. A search takes up to some
+/// hundred packings; most tries are ruled out without.
 class count_search {
  public:
   /// `capacity`: [ranks] usable slots, together at least as many as experts; must outlive this.
   explicit count_search(std::span<const std::int32_t> capacity);
 
-  /// `loads`: [experts]. `expert_of_slot`: [slots], overwritten with the evenest packing found, no
-  /// expert twice on a rank.
-  void place(std::span<const std::int64_t> loads, const slot_layout& layout,
+  /// `loads`: [experts]. `enough`: tokens; the search ends where the fullest rank has no more.
+  /// `expert_of_slot`: [slots], overwritten with the evenest packing found, no expert twice on a
+  /// rank.
+  void place(std::span<const std::int64_t> loads, const slot_layout& layout, std::int64_t enough,
              std::span<std::int32_t> expert_of_slot);
 
  private:
@@ -55,6 +56,7 @@ class count_search {
   std::vector<std::int32_t> packed_;   // [slots]
   std::span<std::int32_t> best_;       // [slots]
   std::uint64_t fullest_ = 0;          // of the best
+  std::uint64_t enough_ = 0;
   int swaps_ = 0;
   rank_packer packer_;
   rank_smoother smoother_;

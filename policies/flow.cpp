@@ -132,15 +132,21 @@ void flow_planner::plan_afresh(std::span<const std::int64_t> loads) {
   if (!found_.experts.empty() && found_.fullest <= bound + worth) return;
   afresh_.resize(current_.size());
   if (homes.kept()) {
-    homes.place(loads, *layout_, afresh_);
+    homes.place(loads, *layout_, 0, afresh_);
   } else {
     deepseek_.plan_layer(loads, *layout_, afresh_);
   }
   search_from(loads, afresh_, homes);
   const std::int64_t near = bound + std::max(worth, bound / gap_parts);
-  if (!setting_.equal_shares || homes.kept() || found_.fullest <= near) return;
-  if (layout_->ranks() > large_ranks) return;
-  counts_.place(loads, *layout_, afresh_);
+  if (!setting_.equal_shares || found_.fullest <= near || layout_->ranks() > large_ranks) return;
+  const int shift = state_.unit_shift();
+  // In tokens, of ranks of equal speed; what others have to carry is for the search from there.
+  const std::int64_t enough = state_.uneven() ? 1 : shift >= 0 ? near >> shift : near << -shift;
+  if (homes.kept()) {
+    homes.place(loads, *layout_, std::max<std::int64_t>(enough, 1), afresh_);
+  } else {
+    counts_.place(loads, *layout_, enough, afresh_);
+  }
   search_from(loads, afresh_, homes);
 }
 

@@ -16,7 +16,8 @@
 // 3. Moves (flow_search.hpp, flow_estimates.cpp; flow_ledger.hpp counts what they cost). Only what
 //    relieves the fullest block can help: an expert of it gets a replica on an emptier rank, or
 //    changes places with a lighter one.
-//    Candidates are ranked by an estimate, the best are tried, settled and rolled back, and the one
+//    Candidates are ranked by an estimate, the best are tried, settled and rolled back (but for
+//    those that an earlier trial's levels show to bring no more), and the one
 //    that lowers the sum of squared excess over the mean most per price (arrivals, and the links
 //    they come over) is made, until the bound, the purse or no candidate is left.
 // 4. Where single moves get stuck: chains (flow_chains.hpp), and for ranks of few slots repacking

@@ -35,10 +35,7 @@ void flow_search::label_blocks(flow_state& state) {
       top_ = static_cast<std::int32_t>(i);
     }
   }
-  evenings_.clear();
-  for (const block& other : blocks_) {
-    evenings_.push_back(other.speeds > 0 ? evening_out(blocks_[top_], other) : evening{});
-  }
+  evenings_.assign(blocks_.size(), {});
 }
 
 std::int64_t flow_search::coarse(const flow_state& state, std::int64_t load) const {
@@ -116,6 +113,13 @@ flow_search::evening flow_search::evening_out(const block& from, const block& to
   return {from, to, even, squares_lost(from, -even) + squares_lost(to, even)};
 }
 
+/// With the fullest block, counted once a step.
+const flow_search::evening& flow_search::evening_with(std::int32_t number) {
+  evening& known = evenings_[number];
+  if (known.to.speeds == 0) known = evening_out(blocks_[top_], blocks_[number]);
+  return known;
+}
+
 /// What the sum of squares loses when up to `most` (at least `least`) goes from one block to the
 /// other.
 std::int64_t flow_search::transfer_gain(const evening& out, std::int64_t least, std::int64_t most) {
@@ -136,11 +140,11 @@ void flow_search::estimate_replacements(const flow_state& state) {
   for (const std::int32_t rank : targets_) {
     const std::int32_t number = block_of_[rank];
     // What any source brings here at most while the load that the block has now stays in it.
-    const std::int64_t most = transfer_gain(evenings_[number], 0, heaviest);
+    const std::int64_t most = transfer_gain(evening_with(number), 0, heaviest);
     bool empty_seen = !ledger_.has_room(rank);
     for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
       const std::int32_t leaving = state.expert(slot);
-      evening out = evenings_[number];
+      evening out = evening_with(number);
       std::int64_t loss = 0;
       if (leaving == no_expert) {
         if (empty_seen || most <= least_offered()) continue;
@@ -171,8 +175,7 @@ void flow_search::estimate_replacements(const flow_state& state) {
           continue;
         }
         last = expert;
-        const std::int64_t gain =
-            transfer_gain(out, 0, amount(state, state.weight(expert))) - loss;
+        const std::int64_t gain = transfer_gain(out, 0, amount(state, state.weight(expert))) - loss;
         if (gain <= least_offered()) break;
         offer(state, {gain, {source, slot, false}});
         if (++found == per_target) break;
@@ -185,19 +188,26 @@ void flow_search::estimate_replacements(const flow_state& state) {
 /// them.
 void flow_search::estimate_equal_replacements(const flow_state& state) {
   const slot_layout& layout = state.layout();
-  const auto burden = [&](std::int32_t expert, std::int64_t more, std::int32_t but) {
+  const auto burden = [&](std::int32_t expert, std::int64_t more) {
     std::int64_t gain = 0;
     for (std::int32_t slot = state.first_slot(expert); slot >= 0; slot = state.next_slot(slot)) {
-      if (slot != but) gain += squares_lost_at(state, layout.rank_of(slot), more);
+      gain += squares_lost_at(state, layout.rank_of(slot), more);
     }
     return gain;
+  };
+  // What burdens all hosts of an expert is asked for again with every source and every replica.
+  burdens_.assign(static_cast<std::size_t>(state.experts_count()), {});
+  const auto burden_known = [&](std::int32_t expert, std::int64_t more) {
+    burdened& known = burdens_[expert];
+    if (known.more != more) known = {more, burden(expert, more)};
+    return known.gain;
   };
   for (const std::int32_t source : sources_) {
     const std::int32_t expert = state.expert(source);
     const std::int64_t weight = state.weight(expert);
     const std::int64_t count = state.replicas(expert);
     const std::int64_t share = weight / (count + 1);
-    const std::int64_t relief = burden(expert, share - weight / count, -1);
+    const std::int64_t relief = burden(expert, share - weight / count);
     if (relief <= 0) continue;
     for (const std::int32_t rank : targets_) {
       if (!homes_->allows(rank, expert) || state.holds(rank, expert)) continue;
@@ -212,8 +222,9 @@ void flow_search::estimate_equal_replacements(const flow_state& state) {
         } else {
           const std::int64_t others = state.replicas(leaving) - 1;
           if (others == 0) continue;
+          const std::int64_t more = state.flow(slot) / others;
           gain += squares_lost_at(state, rank, share - state.flow(slot)) +
-                  burden(leaving, state.flow(slot) / others, slot);
+                  burden_known(leaving, more) - squares_lost_at(state, rank, more);
         }
         if (gain > 0) offer(state, {gain, {source, slot, false}});
       }
@@ -278,7 +289,7 @@ void flow_search::estimate_swaps(const flow_state& state) {
   const std::int64_t most = (state.uneven() ? coarse_max_uneven : coarse_max) * mean_speed_;
   ceilings_.clear();
   for (std::size_t i = 0; i < std::min(targets_.size(), max_partners); ++i) {
-    ceilings_.push_back(transfer_gain(evenings_[block_of_[targets_[i]]], 0, most) / 2);
+    ceilings_.push_back(transfer_gain(evening_with(block_of_[targets_[i]]), 0, most) / 2);
   }
   for (std::size_t i = ceilings_.size(); i-- > 1;) {
     ceilings_[i - 1] = std::max(ceilings_[i - 1], ceilings_[i]);
@@ -292,7 +303,7 @@ void flow_search::estimate_swaps(const flow_state& state) {
     candidate best{least_offered(), {-1, -1, true}};
     for (std::size_t i = 0; i < ceilings_.size() && ceilings_[i] > best.value; ++i) {
       const int rank = targets_[i];
-      const evening& out = evenings_[block_of_[rank]];
+      const evening& out = evening_with(block_of_[rank]);
       if (!homes_->allows(rank, expert) || state.holds(rank, expert)) continue;
       for (std::int32_t slot = layout.first(rank); slot < layout.first(rank + 1); ++slot) {
         const std::int32_t other = state.expert(slot);

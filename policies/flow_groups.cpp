@@ -4,6 +4,7 @@
 #include <numeric>
 
 #include "policies/balance.hpp"
+#include "policies/count_search.hpp"
 #include "policies/deepseek.hpp"
 #include "policies/groups.hpp"
 
@@ -121,7 +122,7 @@ scaled_load group_homes::node_bound(std::span<const std::int64_t> loads, int nod
 }
 
 void group_homes::place(std::span<const std::int64_t> loads, const slot_layout& layout,
-                        std::span<std::int32_t> slots) const {
+                        std::int64_t enough, std::span<std::int32_t> slots) const {
   for (int node = 0; node < shape_.nodes; ++node) {
     const int first = node * ranks_per_node_;
     const std::vector<std::int32_t> experts = experts_of(node);
@@ -131,12 +132,18 @@ void group_homes::place(std::span<const std::int64_t> loads, const slot_layout& 
     for (int rank = first; rank < first + ranks_per_node_; ++rank) {
       counts.push_back(layout.count(rank));
     }
-    deepseek_shape shape;
-    shape.experts = static_cast<std::int32_t>(experts.size());
-    shape.capacity.assign(usable_.begin() + first, usable_.begin() + first + ranks_per_node_);
+    const auto usable = usable_.subspan(first, ranks_per_node_);
     const auto own = slots.subspan(layout.first(first),
                                    layout.first(first + ranks_per_node_) - layout.first(first));
-    deepseek_planner(std::move(shape)).plan_layer(held, slot_layout::ragged(counts), own);
+    const slot_layout layout_here = slot_layout::ragged(counts);
+    if (enough > 0) {
+      count_search(usable).place(held, layout_here, enough, own);
+    } else {
+      deepseek_shape shape;
+      shape.experts = static_cast<std::int32_t>(experts.size());
+      shape.capacity.assign(usable.begin(), usable.end());
+      deepseek_planner(std::move(shape)).plan_layer(held, layout_here, own);
+    }
     for (std::int32_t& slot : own) slot = slot == no_expert ? no_expert : experts[slot];
   }
 }

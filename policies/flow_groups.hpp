@@ -38,14 +38,16 @@ class group_homes {
   /// while one lowers the highest bound of a node.
   void choose(std::span<const std::int64_t> loads);
 
-  /// Changes the homes by such swaps alone, at most `most` of them, and returns how many there were.
+  /// Changes the homes by such swaps alone, at most `most` of them, and returns how many there
+  /// were.
   int improve(std::span<const std::int64_t> loads, int most);
 
   /// The highest lower bound (bound_with_free_shares) of a node.
   scaled_load bound(std::span<const std::int64_t> loads) const;
 
-  /// A placement from nothing by the published greedy on every node.
-  void place(std::span<const std::int64_t> loads, const slot_layout& layout,
+  /// A placement from nothing on every node: by the published greedy if `enough` is 0, otherwise by
+  /// the search of count_search.hpp until no rank has more than `enough` tokens.
+  void place(std::span<const std::int64_t> loads, const slot_layout& layout, std::int64_t enough,
              std::span<std::int32_t> slots) const;
 
   /// Lets the groups that are not at home change places with the others of that kind, replica for

@@ -11,6 +11,7 @@ constexpr std::size_t tries = 8;
 constexpr int large_ranks = 256;
 constexpr std::size_t few_candidates = 16;
 constexpr std::size_t many_candidates = 192;
+constexpr std::size_t looked_ahead = 16;  // candidates after a trial that it may speak against
 constexpr std::size_t kicks = 12;
 constexpr int revisions_most = 4;  // moves taken back, of one layer
 constexpr int chain_slots = 4096;  // of layers that chains are searched for at most
@@ -141,17 +142,29 @@ bool flow_search::take_best(flow_state& state, std::size_t first) {
   for (std::size_t i = first; i < best_.size(); ++i) {
     const candidate& next = best_[i];
     if ((!final_move && most >= next.value) || (most > 0 && ++tried > tries)) break;
+    if (next.surpassed) {
+      losing_.push_back({0, next.change, false});
+      continue;
+    }
+    const std::int32_t left = state.expert(next.change.to);
     state.begin_trial();
     apply(state, next.change);
     state.settle();
     const score_type gain = before - state.score();
     const std::int64_t lower = final_move ? fullest - state.fullest() : 0;
+    const bool helps = gain > 0 && lower >= 0;
+    list_no_better(state, i, left);
     state.roll_back();
-    if (gain <= 0 || lower < 0) {
+    const std::int64_t price = ledger_.price(state, next.change);
+    for (const std::size_t other : no_better_) {
+      if (!helps || ledger_.price(state, best_[other].change) >= price)
+        best_[other].surpassed = true;
+    }
+    if (!helps) {
       losing_.push_back({gain, next.change});
       continue;
     }
-    score_type value = gain * flow_ledger::price_one / ledger_.price(state, next.change);
+    score_type value = gain * flow_ledger::price_one / price;
     if (final_move) value += static_cast<score_type>(lower) << 64;
     if (value > most) {
       most = value;
@@ -160,6 +173,36 @@ bool flow_search::take_best(flow_state& state, std::size_t first) {
   }
   if (chosen != nullptr) carry_out(state, *chosen);
   return chosen != nullptr;
+}
+
+/// Of the candidates after one whose trial has been settled, those that would bring no more than it
+/// does. All that they have and it has not are replicas where their experts would not put load at
+/// the levels that it has led to; so its split is theirs too, or they lack replicas that it uses.
+/// `left`: the expert that it took from its slot.
+void flow_search::list_no_better(const flow_state& state, std::size_t tried, std::int32_t left) {
+  no_better_.clear();
+  if (state.equal_shares()) return;
+  const slot_layout& layout = state.layout();
+  const flow_change& made = best_[tried].change;
+  const std::int32_t came = state.expert(made.to);
+  const auto before = [&](std::int32_t slot) {
+    if (slot == made.to) return left;
+    return slot == made.from ? came : state.expert(slot);
+  };
+  const auto gives = [&](std::int32_t slot, std::int32_t expert) {
+    return state.would_use(layout.rank_of(slot), expert);
+  };
+  const bool misses = left != no_expert && gives(made.to, left);
+  const bool misses_own = made.swaps && gives(made.from, came);
+  const std::size_t end = std::min(best_.size(), tried + 1 + looked_ahead);
+  for (std::size_t i = tried + 1; i < end; ++i) {
+    const flow_change& next = best_[i].change;
+    if (best_[i].surpassed || (misses && next.to != made.to)) continue;
+    if (misses_own && !(next.swaps && next.from == made.from)) continue;
+    if (gives(next.to, before(next.from))) continue;
+    if (next.swaps && gives(next.from, before(next.to))) continue;
+    no_better_.push_back(i);
+  }
 }
 
 /// Where no single step helps: a chain that brings the fullest block down all the way to the
@@ -197,13 +240,21 @@ bool flow_search::make_chain(flow_state& state, std::span<const assignment> chai
 /// Where no single step helps: makes one that costs least and sees whether the steps after it make
 /// up for it.
 bool flow_search::escape(flow_state& state) {
+  const score_type before = state.score();
+  if (ledger_.limited() && ledger_.moves_left() < 2) return false;
+  if (state.fullest() <= target_ + target_ / escape_parts) return false;
+  for (outcome& left : losing_) {
+    if (left.tried) continue;
+    state.begin_trial();
+    apply(state, left.change);
+    state.settle();
+    left.gain = before - state.score();
+    state.roll_back();
+  }
   std::stable_sort(losing_.begin(), losing_.end(),
                    [](const outcome& a, const outcome& b) { return a.gain > b.gain; });
   if (losing_.size() > kicks) losing_.resize(kicks);
   const std::vector<outcome> kicked = losing_;
-  const score_type before = state.score();
-  if (ledger_.limited() && ledger_.moves_left() < 2) return false;
-  if (state.fullest() <= target_ + target_ / escape_parts) return false;
   before_ = state;
   for (const outcome& first : kicked) {
     carry_out(state, first.change);

@@ -50,8 +50,13 @@ class flow_search {
   struct candidate {
     std::int64_t value = 0;  // estimated gain over price
     flow_change change;
+    bool surpassed = false;  // brings no more than one that was tried
   };
 
+  struct burdened {
+    std::int64_t more = 0;  // that every host of an expert carries
+    std::int64_t gain = 0;  // of the sum of squares; less than 0
+  };
   struct weighed_slot {
     std::int64_t weight;  // of its expert
     std::int32_t slot;
@@ -60,12 +65,14 @@ class flow_search {
   struct outcome {
     score_type gain = 0;
     flow_change change;
+    bool tried = true;
   };
 
   bool step(flow_state& state);
   void carry_out(flow_state& state, const flow_change& next);
   bool take_first(flow_state& state, std::size_t first);
   bool take_best(flow_state& state, std::size_t first);
+  void list_no_better(const flow_state& state, std::size_t tried, std::int32_t left);
   bool revise(flow_state& state);
   bool take_chain(flow_state& state);
   bool make_chain(flow_state& state, std::span<const assignment> chain);
@@ -77,6 +84,7 @@ class flow_search {
   void list_targets(const flow_state& state);
   bool may_relieve(const flow_state& state, int rank) const;
   static std::int64_t squares_lost(const block& changed, std::int64_t amount);
+  const evening& evening_with(std::int32_t number);
   static evening evening_out(const block& from, const block& to);
   static std::int64_t transfer_gain(const evening& out, std::int64_t least, std::int64_t most);
   static std::int64_t transfer_loss(const block& from, const block& to, std::int64_t amount);
@@ -102,9 +110,10 @@ class flow_search {
   std::int64_t mean_speed_ = 1;             // as rough_speed counts
   std::span<const std::int32_t> block_of_;  // [ranks] of the state
   std::vector<block> blocks_;
-  std::vector<evening> evenings_;         // [blocks_] of the fullest and each
+  std::vector<evening> evenings_;         // [blocks_] as evening_with; speeds 0: not known yet
   std::vector<std::int64_t> fixed_load_;  // [ranks] -1: not known yet
   std::int32_t top_ = 0;
+  std::vector<burdened> burdens_;  // [experts]
   std::vector<weighed_slot> weighed_;
   std::vector<std::int32_t> sources_;  // slots of the fullest block
   std::vector<std::int64_t> keys_;     // of targets
@@ -113,8 +122,9 @@ class flow_search {
       ceilings_;                 // per target, what a swap with it or a later one gains at most
   std::vector<candidate> best_;  // at most limit_, best first
   std::size_t limit_ = 0;
-  std::vector<outcome> losing_;  // candidates of the last step that did not help
-  flow_state before_;            // an escape
+  std::vector<std::size_t> no_better_;  // candidates that the last trial speaks against
+  std::vector<outcome> losing_;         // candidates of the last step that did not help
+  flow_state before_;                   // an escape
   chain_finder chains_;
   std::vector<std::int32_t> open_;  // ranks with a free usable slot
   std::vector<std::int32_t> saved_;

@@ -107,20 +107,25 @@ void flow_state::grow_tree(int root) {
 /// that one and returns false.
 bool flow_state::level_tree() {
   const std::span<tree_node> tree = this->tree();
+  if (tree.size() == 1) return true;
+  const std::int64_t* const load = now_.load.data();
   std::int64_t sum = 0;
-  std::int64_t speeds = 0;
-  for (const tree_node& node : tree) {
-    sum += now_.load[node.rank];
-    speeds += speed(node.rank);
-  }
-  const std::int64_t each = sum / speeds;
-  const auto fair = [&](int rank) {
-    return uneven_ ? static_cast<std::int64_t>(static_cast<score_type>(sum) * speed(rank) / speeds)
-                   : each;
+  for (const tree_node& node : tree) sum += load[node.rank];
+  const auto gather_needs = [&](auto&& fair) {
+    for (std::size_t i = tree.size() - 1; i > 0; --i) {
+      tree[i].need += fair(tree[i].rank) - load[tree[i].rank];
+      tree[tree[i].parent].need += tree[i].need;
+    }
   };
-  for (std::size_t i = tree.size() - 1; i > 0; --i) {
-    tree[i].need += fair(tree[i].rank) - now_.load[tree[i].rank];
-    tree[tree[i].parent].need += tree[i].need;
+  if (uneven_) {
+    std::int64_t speeds = 0;
+    for (const tree_node& node : tree) speeds += speed(node.rank);
+    gather_needs([&](int rank) {
+      return static_cast<std::int64_t>(static_cast<score_type>(sum) * speed(rank) / speeds);
+    });
+  } else {
+    const std::int64_t each = sum / static_cast<std::int64_t>(tree.size());
+    gather_needs([each](int) { return each; });
   }
   list_transfers();
   if (const transfer* const limiting = first_to_empty()) {
@@ -181,8 +186,10 @@ void flow_state::list_transfers() {
 /// all have enough.
 const flow_state::transfer* flow_state::first_to_empty() const {
   const transfer* first = nullptr;
+  const std::int64_t* const flow = now_.flow.data();
   for (const transfer& next : transfers()) {
-    if (now_.flow[next.slot] + next.amount >= 0) continue;
+    if (flow[next.slot] + next.amount >= 0) [[likely]]
+      continue;
     if (first == nullptr || empties_before(next, *first)) first = &next;
   }
   return first;

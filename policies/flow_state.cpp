@@ -107,10 +107,22 @@ void flow_state::split_equally(std::int32_t expert) {
 }
 
 bool flow_state::holds(int rank, std::int32_t expert) const {
+  if (count_[expert] > layout_->count(rank)) {
+    const auto own = experts().subspan(layout_->first(rank), layout_->count(rank));
+    return std::ranges::find(own, expert) != own.end();
+  }
   for (std::int32_t slot = head_[expert]; slot >= 0; slot = links_[slot].next) {
     if (layout_->rank_of(slot) == rank) return true;
   }
   return false;
+}
+
+bool flow_state::would_use(int rank, std::int32_t expert) const {
+  const std::int64_t emptier = level(rank) + tolerance_;
+  for (std::int32_t slot = head_[expert]; slot >= 0; slot = links_[slot].next) {
+    if (level(layout_->rank_of(slot)) <= emptier) return false;
+  }
+  return true;
 }
 
 std::int64_t flow_state::fullest() const {

@@ -92,6 +92,8 @@ class flow_state {
   std::int32_t first_slot(std::int32_t expert) const { return head_[expert]; }
   std::int32_t next_slot(std::int32_t slot) const { return links_[slot].next; }
   bool holds(int rank, std::int32_t expert) const;
+  /// Whether the expert, of a settled split, would put load on the rank if it had a replica there.
+  bool would_use(int rank, std::int32_t expert) const;
   std::int64_t total() const { return total_; }
   std::int64_t mean() const { return mean_; }
   int unit_shift() const { return unit_shift_; }

@@ -50,7 +50,7 @@ TEST(count_search, is_legal_and_hardly_worse_than_the_greedy_on_ranks_of_any_slo
     const slot_layout layout = slot_layout::ragged(counts);
     const longs loads = testing::log_normal_loads(seed, 1, experts);
     ints found(static_cast<std::size_t>(layout.slots()), 77);
-    count_search(counts).place(loads, layout, found);
+    count_search(counts).place(loads, layout, 0, found);
     const std::string what = "seed " + std::to_string(seed);
     ints seen(loads.size(), 0);
     for (int rank = 0; rank < ranks; ++rank) {
@@ -76,11 +76,39 @@ TEST(count_search, finds_sizes_that_share_ranks_evenly) {
   ints greedy(12, no_expert);
   deepseek_planner({8, 1, 1, capacity, false}).plan_layer(loads, layout, greedy);
   ints found(12, no_expert);
-  count_search(capacity).place(loads, layout, found);
+  count_search(capacity).place(loads, layout, 0, found);
   EXPECT_EQ(std::ranges::count(greedy, 0), 3);
   EXPECT_GT(fullest(loads, layout, greedy), 330);
   EXPECT_EQ(std::ranges::count(found, 0), 2);
   EXPECT_LE(fullest(loads, layout, found), 302);
+}
+
+TEST(count_search, ends_where_a_packing_is_even_enough) {
+  const longs loads{400, 198, 198, 104, 100, 100, 50, 50};
+  const slot_layout layout = slot_layout::uniform(4, 3);
+  const ints capacity(4, 3);
+  ints first(12, no_expert), found(12, no_expert);
+  count_search search(capacity);
+  search.place(loads, layout, 400, first);
+  search.place(loads, layout, 310, found);
+  EXPECT_GT(fullest(loads, layout, first), 310);
+  EXPECT_LE(fullest(loads, layout, found), 310);
+}
+
+/// On each of two nodes the layer for which the greedy's numbers of replicas do not fit.
+TEST(count_search, happens_inside_nodes_where_groups_are_kept_on_them) {
+  longs loads{400, 198, 198, 104, 100, 100, 50, 50};
+  const longs half = loads;
+  loads.insert(loads.end(), half.begin(), half.end());
+  testing::scenario s = testing::uniform_scenario(loads, 1, 16, 8, 3);
+  s.cluster = testing::even_cluster(2, 4);
+  s.request.policy = "deepseek-hierarchical";
+  s.request.groups = 2;
+  s.request.cold_start = true;
+  EXPECT_GT(make_plan(s.get()).layers[0].max_after, scaled_load{330} * share_one);
+  s.request.policy = "flow";
+  s.request.equal_shares = true;
+  EXPECT_LE(make_plan(s.get()).layers[0].max_after, scaled_load{302} * share_one);
 }
 
 /// Loads as the 1.5th power of their place, on 32 ranks of 9 slots, where the greedy leaves a sixth

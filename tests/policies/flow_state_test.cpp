@@ -201,5 +201,24 @@ TEST(flow_state, largest_loads_do_not_overflow) {
   expect_even(state, "largest");
 }
 
+/// Experts 0 and 1 share ranks 0 and 1 (200 each), rank 2 has expert 2 (50), rank 3 has expert 3
+/// (210).
+TEST(flow_state, an_expert_would_use_ranks_that_are_emptier_than_all_its_hosts) {
+  const std::vector<std::int64_t> loads{300, 100, 50, 210};
+  const slot_layout layout = slot_layout::uniform(4, 2);
+  const std::vector<std::int32_t> slots{0, 1, 0, no_expert, 2, no_expert, 3, no_expert};
+  flow_rules rules;
+  rules.hosts = 4;
+  rules.host_speeds = 4;
+  flow_state state;
+  state.start(loads, layout, slots, rules);
+  EXPECT_TRUE(state.would_use(2, 0));
+  EXPECT_TRUE(state.would_use(2, 1));
+  EXPECT_FALSE(state.would_use(3, 0));
+  EXPECT_FALSE(state.would_use(1, 1)) << "as full as its own";
+  EXPECT_TRUE(state.would_use(0, 3));
+  EXPECT_FALSE(state.would_use(0, 0)) << "it is there";
+}
+
 }  // namespace
 }  // namespace ballast
