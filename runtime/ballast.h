@@ -258,8 +258,9 @@ typedef struct ballast_config {
   int32_t transport; /* BALLAST_TRANSPORT_AUTO */
   int32_t device;    /* -1: the current one of this thread; else CUDA's number */
   int32_t nccl_ctas; /* 2; CTAs that NCCL may use for weights, 1..64 */
-  int32_t hash_ctas; /* 0; CTAs of the kernel that checks what arrived, up to 1024; 0: 2 where
-                        bytes_per_step paces, 8 where it does not: they keep up with NVLink */
+  int32_t hash_ctas; /* 0; CTAs of the kernels that check what arrived and copy inside a GPU, up to
+                        1024; 0: 2 where bytes_per_step paces, 8 where it does not: they keep up
+                        with NVLink */
   int32_t reserved_cuda; /* 0 */
   void* stream; /* NULL: the legacy default stream. A cudaStream_t, the caller's, on which the model
                    computes; until ballast_destroy */

@@ -30,7 +30,8 @@ struct pinned_release {
 /// A stream that does not wait for the legacy default stream. Copy engines know no priorities. A
 /// kernel of few CTAs should be `urgent`: beside kernels that fill the GPU one of low priority
 /// waits for their last CTA, one of high priority takes the first places that become free, and no
-/// more than its CTAs.
+/// more than its CTAs. Kernels whose CTAs stay until the end, as large products are, free none
+/// before it.
 class background_stream {
  public:
   enum class priority { low, urgent };

@@ -45,17 +45,17 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
-[[noreturn]] void judge(ballast_context* context, ballast_status status, double seconds,
+[[noreturn]] void judge(int rank, ballast_context* context, ballast_status status, double seconds,
                         bool by_nccl) {
-  std::printf("rank 0: %s after %.1f s: %s\n", ballast_status_name(status), seconds,
+  std::printf("rank %d: %s after %.1f s: %s\n", rank, ballast_status_name(status), seconds,
               ballast_last_error());
   bool good = status == BALLAST_ERROR_DEADLINE && seconds < deadline_seconds + 3;
   if (!by_nccl) good = gpu_works() && good;
   const auto start = std::chrono::steady_clock::now();
   const ballast_status destroyed = ballast_destroy(context);
   const double took = seconds_since(start);
-  std::printf("rank 0: ballast_destroy: %s after %.1f s: %s\n", ballast_status_name(destroyed),
-              took, ballast_last_error());
+  std::printf("rank %d: ballast_destroy: %s after %.1f s: %s\n", rank,
+              ballast_status_name(destroyed), took, ballast_last_error());
   good = took < deadline_seconds + 3 && gpu_works() && good;
   end(good ? "kill_test: ok" : "kill_test: FAILED", good ? 0 : 1);
 }
@@ -114,7 +114,7 @@ int main(int argc, char** argv) {
     ballast_step_result result = {};
     result.struct_size = sizeof(result);
     const ballast_status status = ballast_step(context, &result);
-    if (status != BALLAST_OK) judge(context, status, seconds_since(last_good), by_nccl);
+    if (status != BALLAST_OK) judge(rank, context, status, seconds_since(last_good), by_nccl);
     last_good = std::chrono::steady_clock::now();
     if (result.phase == BALLAST_PHASE_EXCHANGE && seen && rank == 1) raise(SIGKILL);
     seen = result.phase == BALLAST_PHASE_EXCHANGE;

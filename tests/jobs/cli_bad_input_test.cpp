@@ -301,7 +301,7 @@ TEST_F(cli_bad_input, options_and_their_values) {
     expect_replay_fails({option, "nan"}, usage, {option, "nan"});
   }
   expect_replay_fails({"--nccl-ctas", "65"}, usage, {"--nccl-ctas", "65"});
-  expect_replay_fails({"--hash-ctas", "0"}, usage, {"--hash-ctas", "0"});
+  expect_replay_fails({"--hash-ctas", "1025"}, usage, {"--hash-ctas", "1025"});
   expect_replay_fails({"--backend", "host", "--transport", "nccl"}, bad_input,
                       {"--transport nccl", "host"});
   expect_replay_fails({"--transport", "local"}, bad_input, {"--transport local", "2 ranks"});

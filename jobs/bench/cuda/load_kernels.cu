@@ -86,8 +86,7 @@ __global__ void __launch_bounds__(threads)
     atomicAdd(reinterpret_cast<unsigned long long*>(sum), static_cast<unsigned long long>(mine));
 }
 
-// Sign, exponent of 1/2 to 2, and mantissa from the index: a product of such matrices costs the
-// power that a model's does, which zeros would not.
+// Sign, and exponent and mantissa unless they are those of 1, from the index.
 __global__ void fill_bf16_kernel(std::uint16_t* values, std::size_t count, bf16_values which) {
   for (std::size_t i = first_of_thread(); i < count; i += thread_count()) {
     const std::uint64_t random = word_of(0x62663136, i);

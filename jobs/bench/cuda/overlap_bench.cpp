@@ -164,6 +164,8 @@ double overlap_bench::bare_beside(load_loop& load, bare_transfer& bare, const gp
   });
   load.enter(after);
   load.run(options_.iterations);
+  load.enter(apart);
+  meet(load);
   MPI_Allreduce(MPI_IN_PLACE, &seconds, 1, MPI_DOUBLE, MPI_MAX, mpi_.comm());
   return static_cast<double>(experts * expert_bytes_) / seconds / 1e9;
 }
