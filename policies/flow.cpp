@@ -191,6 +191,10 @@ std::int64_t flow_planner::bound_at(std::span<const std::int64_t> loads,
 void flow_planner::hedge(const varying_loads& expected) {
   if (!varying_.start(expected, *layout_, setting_.speeds, rules_.hosts, found_.experts, share_))
     return;
+  if (!expected.newest.empty()) {
+    varying_.set_ceiling(
+        fullest_rank_load(expected.newest, found_.experts, share_, *layout_, setting_.speeds));
+  }
   homes_.read(*layout_, found_.experts);
   hedge_limits limits{setting_.usable_slots, &homes_, purse_.moves, {}};
   if (!purse_.rank_left.empty()) {

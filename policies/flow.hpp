@@ -29,7 +29,8 @@
 //    inside the groups' nodes, and groups may change nodes.
 // 6. On a cold start arrivals change places so that replicas of an expert lie on more nodes
 //    (flow_spread.hpp), where no rank comes out fuller and no more moves.
-// 7. Where it is known how loads vary, hedge.hpp evens out what they may become.
+// 7. Where it is known how loads vary, hedge.hpp evens out what they may become. Where the newest
+//    window is known, no rank is to become fuller in it for that.
 //
 // All in integers with ties by the lowest id. The work of a move is the candidates tried (tens)
 // times the ranks and replicas of the blocks they touch; measured times are on the page of figures.

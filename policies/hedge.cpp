@@ -8,7 +8,7 @@ namespace ballast {
 namespace {
 
 constexpr std::size_t top_ranks = 2;       // whose experts are tried elsewhere
-constexpr std::size_t partner_ranks = 12;  // of the least risk, where they are tried
+constexpr std::size_t partner_ranks = 12;  // of the lowest score that may hold them
 constexpr int steps_max = 200;
 constexpr std::size_t tries = 48;  // changes of divided experts whose effect is computed, a step
 // What a move has to gain: the square of a 64th of the mean load, in units of score. It keeps
@@ -40,8 +40,8 @@ void hedge_search::improve(hedge_state& state, std::span<const std::int32_t> ori
   stuck_.assign(occupied_.size(), 0);
   state.split_all();
   for (int step = 0; step < steps_max; ++step) {
-    rank_by_risk(state);
-    choose_tops(state);
+    rank_by_score(state);
+    choose_tops();
     if (tops_.empty()) break;
     const candidate best = best_change(state);
     if (best.from < 0) {
@@ -78,14 +78,20 @@ void hedge_search::list_origin(const slot_layout& layout, std::span<const std::i
   }
 }
 
-void hedge_search::rank_by_risk(const hedge_state& state) {
+void hedge_search::rank_by_score(hedge_state& state) {
   const auto ranks = static_cast<std::size_t>(state.layout().ranks());
   risks_.resize(ranks);
   for (std::size_t rank = 0; rank < ranks; ++rank)
     risks_[rank] = state.risk(static_cast<int>(rank));
+  const std::int64_t highest = *std::ranges::max_element(risks_);
+  state.set_base(highest - highest / depth_parts);
+  scores_.resize(ranks);
+  for (std::size_t rank = 0; rank < ranks; ++rank)
+    scores_[rank] = state.score(static_cast<int>(rank));
   order_.resize(ranks);
   std::iota(order_.begin(), order_.end(), 0);
   std::sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
+    if (scores_[a] != scores_[b]) return scores_[a] > scores_[b];
     return risks_[a] != risks_[b] ? risks_[a] > risks_[b] : a < b;
   });
 }
@@ -97,15 +103,12 @@ int hedge_search::arrivals(const hedge_state& state, std::int32_t expert, std::i
   return (was_on(rank, expert) ? 0 : 1) - (leaving == no_expert || was_on(rank, leaving) ? 0 : 1);
 }
 
-/// The ranks of most risk, as places in order_: not those for which nothing was found, since one
-/// whose load is that of a single expert can stay as it is while others still come down; and only
-/// those that stand out.
-void hedge_search::choose_tops(hedge_state& state) {
-  const std::int64_t highest = risks_[order_.front()];
-  state.set_base(highest - highest / depth_parts);
+/// The ranks of highest score, as places in order_: not those for which nothing was found, since
+/// one whose load is that of a single expert can stay as it is while others still come down; and
+/// only those that stand out.
+void hedge_search::choose_tops() {
   hedge_state::score_type sum = 0;
-  scores_.clear();
-  for (const std::int64_t risk : risks_) sum += scores_.emplace_back(state.score_at(risk));
+  for (const hedge_state::score_type score : scores_) sum += score;
   const auto ranks = static_cast<hedge_state::score_type>(risks_.size());
   tops_.clear();
   for (std::size_t i = 0; i < order_.size() && tops_.size() < top_ranks; ++i) {
@@ -124,10 +127,12 @@ hedge_search::candidate hedge_search::best_change(hedge_state& state) {
     for (std::int32_t from = layout.first(home); from < layout.first(home + 1); ++from) {
       const std::int32_t expert = state.expert(from);
       if (expert == no_expert) continue;
-      const std::size_t last = std::max(top + 1, ranks - std::min(ranks, partner_ranks));
-      for (std::size_t i = ranks; i-- > last;) {
+      std::size_t partners = 0;
+      for (std::size_t i = ranks; i-- > top + 1 && partners < partner_ranks;) {
         const int rank = order_[i];
-        if (state.holds(rank, expert) || !limits_.homes->allows(rank, expert)) continue;
+        if (!limits_.homes->allows(rank, expert)) continue;
+        ++partners;
+        if (state.holds(rank, expert)) continue;
         bool filled = occupied_[rank] >= limits_.usable_slots[rank];
         for (std::int32_t to = layout.first(rank); to < layout.first(rank + 1); ++to) {
           const std::int32_t other = state.expert(to);
@@ -220,8 +225,11 @@ hedge_state::score_type hedge_search::estimate_swap(const hedge_state& state,
   const std::int64_t here = risks_[home] - goes;
   const std::int64_t there = risks_[rank] + goes;
   const std::int64_t shifted = std::clamp((here - there) / 2, least, most);
-  return scores_[home] + scores_[rank] - state.score_at(here - shifted) -
-         state.score_at(there + shifted);
+  const std::int64_t newest_goes = state.newest_flow(next.from) - state.newest_flow(next.to) +
+                                   shifted - (state.flow(next.from) - state.flow(next.to));
+  return scores_[home] + scores_[rank] -
+         state.score_at(here - shifted, state.newest(home) - newest_goes) -
+         state.score_at(there + shifted, state.newest(rank) + newest_goes);
 }
 
 /// All hosts of the expert give alike to the new one; what leaves there goes to its other hosts
@@ -234,6 +242,7 @@ hedge_state::score_type hedge_search::estimate_replica(const hedge_state& state,
   const std::int32_t leaving = state.expert(next.to);
   const int rank = layout.rank_of(next.to);
   std::int64_t there = risks_[rank];
+  std::int64_t newest_there = state.newest(rank);
   hedge_state::score_type gain = scores_[rank];
   if (leaving != no_expert) {
     const auto others = state.slots_of(leaving);
@@ -241,9 +250,12 @@ hedge_state::score_type hedge_search::estimate_replica(const hedge_state& state,
     const std::int64_t more = state.flow(next.to) / left + state.own_risk(leaving, left) -
                               state.own_risk(leaving, left + 1);
     there -= state.flow(next.to) + state.own_risk(leaving, left + 1);
+    newest_there -= state.newest_flow(next.to);
+    const std::int64_t newest_more = state.newest_flow(next.to) / left;
     for (const std::int32_t slot : others) {
       const int host = layout.rank_of(slot);
-      if (host != rank) gain += scores_[host] - state.score_at(risks_[host] + more);
+      if (host == rank) continue;
+      gain += scores_[host] - state.score_at(risks_[host] + more, state.newest(host) + newest_more);
     }
   }
   const std::int32_t expert = state.expert(next.from);
@@ -255,9 +267,10 @@ hedge_state::score_type hedge_search::estimate_replica(const hedge_state& state,
       std::clamp<std::int64_t>(sum / (count + 1) - there, 0, state.weight(expert));
   for (const std::int32_t slot : hosts) {
     const int host = layout.rank_of(slot);
-    gain += scores_[host] - state.score_at(risks_[host] - calmer - taken / count);
+    gain += scores_[host] - state.score_at(risks_[host] - calmer - taken / count,
+                                           state.newest(host) - taken / count);
   }
-  return gain - state.score_at(there + taken);
+  return gain - state.score_at(there + taken, newest_there + taken);
 }
 
 bool hedge_search::are_single(const hedge_state& state, std::int32_t from, std::int32_t to) {
@@ -275,7 +288,7 @@ bool hedge_search::may_win(const hedge_state& state, std::int32_t from, std::int
   hedge_state::score_type most = scores_[home] + scores_[rank];
   if (swaps && even_ && are_single(state, from, to)) {
     const std::int64_t goes = state.weight(state.expert(from)) - state.weight(state.expert(to));
-    most -= state.score_at(state.load(home) - goes) + state.score_at(state.load(rank) + goes);
+    most -= state.score_at(state.load(home) - goes, 0) + state.score_at(state.load(rank) + goes, 0);
   }
   for (const std::int32_t slot : {from, to}) {
     if (state.expert(slot) == no_expert) continue;

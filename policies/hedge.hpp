@@ -1,6 +1,7 @@
 #pragma once
 // The last part of `flow` where it is known how loads vary: makes a layer even not only for the
 // loads that are foretold but for what they may become, by splitting experts anew and by moves.
+// What has just been is certain to have been: where it is known, no rank is to become fuller in it.
 
 #include <cstdint>
 #include <functional>
@@ -40,12 +41,12 @@ class hedge_search {
   };
 
   void list_origin(const slot_layout& layout, std::span<const std::int32_t> origin, int experts);
-  void rank_by_risk(const hedge_state& state);
+  void rank_by_score(hedge_state& state);
   bool was_on(int rank, std::int32_t expert) const {
     return (held_before_[expert * words_ + rank / 64] >> (rank % 64) & 1) != 0;
   }
   int arrivals(const hedge_state& state, std::int32_t expert, std::int32_t slot) const;
-  void choose_tops(hedge_state& state);
+  void choose_tops();
   candidate best_change(hedge_state& state);
   void consider(const hedge_state& state, std::int32_t from, std::int32_t to, bool swaps,
                 candidate& best);
@@ -65,11 +66,11 @@ class hedge_search {
   std::size_t words_ = 1;
   std::vector<std::uint64_t> held_before_;  // [experts, words] a bit per rank
   std::vector<std::int32_t> occupied_;      // [ranks]
-  std::vector<std::int32_t> order_;         // [ranks] highest risk first
+  std::vector<std::int32_t> order_;         // [ranks] highest score first
   std::vector<std::int64_t> risks_;
   std::vector<std::uint8_t> stuck_;              // [ranks] nothing helps it, as far as is known
   std::vector<std::size_t> tops_;                // places in order_
-  std::vector<hedge_state::score_type> scores_;  // at those risks
+  std::vector<hedge_state::score_type> scores_;  // [ranks]
   std::vector<candidate> promising_;  // changes of experts with other replicas, by their estimates
   std::vector<std::uint8_t> closed_;  // [ranks] can receive nothing more
 };

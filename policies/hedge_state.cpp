@@ -63,6 +63,7 @@ bool hedge_state::start(const varying_loads& expected, const slot_layout& layout
   const bool any = std::ranges::any_of(expected.loads, [](std::int64_t load) { return load > 0; });
   if (hosts < 2 || samples_ < 1 || !any) return false;
   scale(expected);
+  scale_newest(expected);
   weigh_samples();
   if (together_part_ == 0) samples_ = 0;  // what they add up to does not count
 
@@ -70,6 +71,7 @@ bool hedge_state::start(const varying_loads& expected, const slot_layout& layout
   share_.assign(expert_.size(), 0);
   slots_.assign(expected.loads.size(), {});
   load_.assign(slowness_.size(), 0);
+  newest_.assign(slowness_.size(), 0);
   alone_.assign(slowness_.size(), 0);
   together_.assign(slowness_.size() * static_cast<std::size_t>(samples_), 0);
   known_risk_.assign(slowness_.size(), -1);
@@ -187,10 +189,10 @@ std::int64_t hedge_state::risk_at(int rank, std::int64_t load, std::int64_t vari
              : clamped(static_cast<wide>(level) * slowness_[rank] >> share_bits, level_max);
 }
 
-hedge_state::score_type hedge_state::score_at(std::int64_t risk) const {
+hedge_state::score_type hedge_state::score_at(std::int64_t risk, std::int64_t newest) const {
   const std::int64_t excess =
       std::clamp<std::int64_t>((risk - base_) >> score_shift, 0, excess_max);
-  return static_cast<score_type>(excess * excess);
+  return static_cast<score_type>(excess * excess) + score_over(newest);
 }
 
 scaled_load hedge_state::highest() const {
@@ -210,6 +212,7 @@ void hedge_state::set_share(std::int32_t slot, std::int32_t share) {
   const std::int64_t more = share - share_[slot];
   known_risk_[rank] = -1;
   load_[rank] += more * weight_[expert];
+  newest_[rank] += more * newest_weight_[expert];
   const std::int64_t before = share_[slot] * spread_[expert] >> share_bits;
   const std::int64_t after = share * spread_[expert] >> share_bits;
   alone_[rank] += after * after - before * before;
@@ -274,11 +277,13 @@ hedge_state::slope hedge_state::slope_of(std::int32_t slot) const {
   const std::int64_t risk = risk_at(rank, load_[rank], variance(squares, alone_[rank]));
   const std::int64_t height = std::clamp<std::int64_t>(risk >> slope_shift, 1, slope_max);
   const std::int64_t by_share = coarse(rise);
-  return {height, height * by_share, 3 * by_share * by_share + height * coarse(bend_[expert])};
+  slope result{height, height * by_share, 3 * by_share * by_share + height * coarse(bend_[expert])};
+  slope_over(rank, expert, result);
+  return result;
 }
 
 /// Exchanges between the replica that does most harm and the one that does least: Newton steps on
-/// the sum of risk^4.
+/// the sum of risk^4, and on what is above the ceiling.
 void hedge_state::split(std::int32_t expert) {
   const auto& slots = slots_[expert];
   if (slots.size() < 2) return;
@@ -294,8 +299,8 @@ void hedge_state::split(std::int32_t expert) {
     for (std::size_t i = 0; i < slots.size(); ++i) {
       slope& here = slopes_[i];
       const std::int64_t part = std::max<std::int64_t>(here.risk * 32 / highest_risk, 1);
-      here.first *= part * part;
-      here.second *= part * part;
+      here.first = here.first * part * part + here.over_first;
+      here.second = here.second * part * part + here.over_second;
       if (share_[slots[i]] > 0 && (from == slots.size() || here.first > slopes_[from].first))
         from = i;
       if (here.first < slopes_[to].first) to = i;
@@ -361,9 +366,12 @@ hedge_state::score_type hedge_state::gain_of_swap(std::int32_t a, std::int32_t b
   }
   const std::int64_t load = (weight_[first] - weight_[second]) << share_bits;
   const std::int64_t alone = spread_[first] * spread_[first] - spread_[second] * spread_[second];
+  const std::int64_t newest_goes = (newest_weight_[first] - newest_weight_[second]) << share_bits;
   return score(from) + score(to) -
-         score_at(risk_at(from, load_[from] - load, variance(from_squares, alone_[from] - alone))) -
-         score_at(risk_at(to, load_[to] + load, variance(to_squares, alone_[to] + alone)));
+         score_at(risk_at(from, load_[from] - load, variance(from_squares, alone_[from] - alone)),
+                  newest_level(from, newest_[from] - newest_goes)) -
+         score_at(risk_at(to, load_[to] + load, variance(to_squares, alone_[to] + alone)),
+                  newest_level(to, newest_[to] + newest_goes));
 }
 
 }  // namespace ballast

@@ -21,12 +21,16 @@ struct varying_loads {
   std::span<const std::int64_t> deviations;  ///< sample k of expert e at k * stride + e
   int samples = 0;                           ///< 0: nothing is known of how they vary
   std::size_t stride = 0;
+  std::span<const std::int64_t> newest;  ///< [experts] the loads that came last; empty: not known
 };
 
 /// Loads here are in units in which the mean rank carries 2^20. A rank is judged by its *risk*:
 /// load + variance / (2 spread / z), where the spread is that of a typical rank of the start, so
 /// that about a typical rank variance counts as z standard deviations would. The fullest of R
 /// equal ranks exceeds its mean by z = sqrt(2 ln R) of them.
+///
+/// The newest loads, where known, are certain, unlike what is foretold: beside its risk a rank is
+/// judged by how far it is above a ceiling in them.
 ///
 /// The variance of a rank is taken from the samples as far as they show experts that rise and fall
 /// together, and for the rest from experts that vary alike, in proportion to their load, and
@@ -60,13 +64,22 @@ class hedge_state {
     return bend_[expert] / (2 * parts * parts);
   }
   std::int64_t weight(std::int32_t expert) const { return weight_[expert]; }
-  /// The square of its excess over the base, in units of 2^-28 mean loads squared.
-  score_type score(int rank) const { return score_at(risk(rank)); }
-  /// What it would be at this risk (without speeds).
-  score_type score_at(std::int64_t risk) const;
+  /// What a rank carries of the newest loads, and what a slot and an expert have of them.
+  std::int64_t newest(int rank) const { return newest_level(rank, newest_[rank]); }
+  std::int64_t newest_flow(std::int32_t slot) const {
+    return newest_weight_[expert_[slot]] * share_[slot] >> 16;
+  }
+  /// The square of its excess over the base, in units of 2^-28 mean loads squared, and many times
+  /// that of the newest loads over the ceiling.
+  score_type score(int rank) const { return score_at(risk(rank), newest(rank)); }
+  /// What it would be at this risk and with so much of the newest loads (without speeds).
+  score_type score_at(std::int64_t risk, std::int64_t newest) const;
 
   /// What scores are measured from; not below the mean load.
   void set_base(std::int64_t level) { base_ = std::max(level, std::int64_t{1} << unit_bits); }
+  /// What ranks should not carry more than of the newest loads: little above `fullest`, the fullest
+  /// rank's load (1/65536 token), or the mean. Without this call, or newest loads, there is none.
+  void set_ceiling(scaled_load fullest);
   /// The highest load plus z standard deviations of any rank, in 1/65536 token.
   scaled_load highest() const;
 
@@ -92,6 +105,8 @@ class hedge_state {
     std::int64_t risk = 1;   // of the slot's rank
     std::int64_t first = 0;  // of risk^4 by the slot's share
     std::int64_t second = 0;
+    std::int64_t over_first = 0;  // the same of what is above the ceiling
+    std::int64_t over_second = 0;
   };
   struct kept_slot {
     std::int32_t slot;
@@ -109,6 +124,10 @@ class hedge_state {
     return static_cast<std::int64_t>(static_cast<score_type>(variance) * per_variance_ >> 40);
   }
   std::int64_t risk_at(int rank, std::int64_t load, std::int64_t variance) const;
+  void scale_newest(const varying_loads& expected);
+  std::int64_t newest_level(int rank, std::int64_t newest) const;
+  score_type score_over(std::int64_t newest) const;
+  void slope_over(int rank, std::int32_t expert, slope& result) const;
   void set_share(std::int32_t slot, std::int32_t share);
   void put(std::int32_t slot, std::int32_t expert);
   void leave(std::int32_t slot);
@@ -120,14 +139,17 @@ class hedge_state {
   const slot_layout* layout_ = nullptr;
   int hosts_ = 1;
   std::int64_t base_ = std::int64_t{1} << unit_bits;  // of scores
+  std::int64_t ceiling_ = 0;                          // of the newest loads
   int samples_ = 0;
   scaled_load total_ = 0;           // tokens
+  scaled_load newest_total_ = 0;    // tokens
   std::int64_t z_ = 0;              // in 1/1024
   std::int64_t per_variance_ = 0;   // z / (2 spread), in 2^-40
   std::int64_t together_part_ = 0;  // of squares summed over samples, in 2^-16
   std::int64_t independent_ = 16;   // sixteenths of the variance taken from experts by themselves
   std::vector<std::int64_t> slowness_;            // [ranks] level over load, in 1/65536
   std::vector<std::int64_t> weight_;              // [experts]
+  std::vector<std::int64_t> newest_weight_;       // [experts]
   std::vector<std::int64_t> bend_;                // [experts] second derivative of risk by share
   std::vector<std::int64_t> spread_;              // [experts] standard deviation
   std::vector<std::int32_t> sample_;              // [experts, samples]
@@ -135,6 +157,7 @@ class hedge_state {
   std::vector<std::int32_t> share_;               // [slots]
   std::vector<std::vector<std::int32_t>> slots_;  // [experts]
   std::vector<std::int64_t> load_;                // [ranks] in 1/65536 units
+  std::vector<std::int64_t> newest_;              // [ranks] in 1/65536 units
   std::vector<std::int64_t> alone_;               // [ranks] sum of squared spreads
   std::vector<std::int64_t> together_;            // [ranks, samples] in 1/65536 units
   mutable std::vector<std::int64_t> known_risk_;  // [ranks] -1: not since the rank changed
@@ -144,7 +167,7 @@ class hedge_state {
   std::vector<std::int32_t> kept_experts_;
   std::vector<std::vector<std::int32_t>> kept_lists_;
   std::vector<std::int32_t> kept_ranks_;
-  std::vector<std::int64_t> kept_values_;  // per kept rank: load, alone, risk, together
+  std::vector<std::int64_t> kept_values_;  // per kept rank: load, alone, risk, newest, together
 };
 
 }  // namespace ballast

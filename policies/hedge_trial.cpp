@@ -28,6 +28,7 @@ void hedge_state::keep_rank(int rank) {
   kept_values_.push_back(load_[rank]);
   kept_values_.push_back(alone_[rank]);
   kept_values_.push_back(risk(rank));
+  kept_values_.push_back(newest_[rank]);
   const auto first = together_.begin() + static_cast<std::ptrdiff_t>(rank) * samples_;
   kept_values_.insert(kept_values_.end(), first, first + samples_);
 }
@@ -44,10 +45,12 @@ void hedge_state::keep_expert(std::int32_t expert) {
 }
 
 hedge_state::score_type hedge_state::gain() const {
-  const auto stride = static_cast<std::size_t>(samples_) + 3;
+  const auto stride = static_cast<std::size_t>(samples_) + 4;
   score_type sum = 0;
   for (std::size_t i = 0; i < kept_ranks_.size(); ++i) {
-    sum += score_at(kept_values_[i * stride + 2]) - score(kept_ranks_[i]);
+    const std::int64_t* values = kept_values_.data() + i * stride;
+    const int rank = kept_ranks_[i];
+    sum += score_at(values[2], newest_level(rank, values[3])) - score(rank);
   }
   return sum;
 }
@@ -60,14 +63,15 @@ void hedge_state::roll_back() {
   for (std::size_t i = 0; i < kept_experts_.size(); ++i) {
     std::swap(slots_[kept_experts_[i]], kept_lists_[i]);
   }
-  const auto stride = static_cast<std::size_t>(samples_) + 3;
+  const auto stride = static_cast<std::size_t>(samples_) + 4;
   for (std::size_t i = 0; i < kept_ranks_.size(); ++i) {
     const auto rank = static_cast<std::size_t>(kept_ranks_[i]);
     const auto values = kept_values_.begin() + static_cast<std::ptrdiff_t>(i * stride);
     load_[rank] = values[0];
     alone_[rank] = values[1];
     known_risk_[rank] = values[2];
-    std::copy(values + 3, values + static_cast<std::ptrdiff_t>(stride),
+    newest_[rank] = values[3];
+    std::copy(values + 4, values + static_cast<std::ptrdiff_t>(stride),
               together_.begin() + static_cast<std::ptrdiff_t>(rank) * samples_);
   }
 }

@@ -22,10 +22,12 @@ std::span<const std::int64_t> loads_of(const plan_request& request, int layer) {
 varying_loads expected_of(const plan_request& request, int layer) {
   const std::size_t cells = request.loads.size();
   const auto experts = static_cast<std::size_t>(request.current->experts());
-  varying_loads expected{loads_of(request, layer), {}, 0, cells};
+  varying_loads expected{loads_of(request, layer), {}, 0, cells, {}};
   if (!request.deviations.empty()) {
     expected.deviations = request.deviations.subspan(layer * experts);
     expected.samples = static_cast<int>(request.deviations.size() / cells);
+    if (!request.series.empty())
+      expected.newest = request.series.last(cells).subspan(layer * experts, experts);
   }
   return expected;
 }

@@ -36,7 +36,9 @@ struct plan_request {
       loads;  ///< [layers, experts], tokens, each in [0, 2^62], a layer's sum too
   std::span<const std::int64_t>
       series;  ///< [windows, layers, experts], oldest first: what `loads` were estimated from, for
-               ///< policies that look at its variation; limits as for loads. Empty: not known
+               ///< policies that look at its variation; limits as for loads. Under `flow` with
+               ///< deviations the fullest rank of its last window should not come out fuller for
+               ///< the sake of what may come. Empty: not known
   std::span<const std::int64_t>
       deviations;  ///< [samples, layers, experts], tokens, each in [-2^62, 2^62]: by how much loads
                    ///< have differed from such estimates (prediction.hpp). `flow` then evens out

@@ -96,6 +96,72 @@ TEST(hedge, experts_that_rise_together_part) {
   EXPECT_EQ(made.layers[0].max_after, made.layers[0].max_before);
 }
 
+TEST(hedge, experts_part_inside_a_hot_node_while_many_ranks_of_another_idle) {
+  // Two nodes of 14 ranks of two, the groups of the first twice as hot.
+  longs loads(56, 200);
+  std::fill(loads.begin() + 28, loads.end(), 100);
+  scenario s = testing::uniform_scenario(loads, 1, 56, 28, 2);
+  s.cluster = testing::even_cluster(2, 14);
+  s.request.policy = "flow";
+  s.request.groups = 2;
+  s.request.limits.max_moves_per_layer = 8;
+  longs deviations;
+  for (int k = 0; k < 8; ++k) {
+    longs off(56, 0);
+    off[0] = off[1] = k % 2 == 0 ? 80 : -80;
+    off[2] = off[3] = -off[0];
+    deviations.insert(deviations.end(), off.begin(), off.end());
+  }
+  s.request.deviations = deviations;
+  const plan made = make_plan(s.get());
+  const auto experts = made.target.experts_of(0);
+  const auto host = [&](std::int32_t expert) {
+    return (std::ranges::find(experts, expert) - experts.begin()) / 2;
+  };
+  EXPECT_NE(host(0), host(1));
+  EXPECT_LT(host(0), 14);
+  EXPECT_LT(host(1), 14);
+  EXPECT_LT(made.layers[0].risk_after, made.layers[0].risk_before);
+}
+
+TEST(hedge, the_newest_window_comes_out_evener_if_it_is_known) {
+  double known = 0;
+  double unknown = 0;
+  for (const unsigned seed : {1, 2, 3}) {
+    testing::generator random(seed);
+    scenario s = testing::uniform_scenario(testing::log_normal_loads(seed, 4, 64), 4, 64, 8, 9);
+    s.request.policy = "flow";
+    s.request.limits.max_moves_per_layer = 16;
+    const longs deviations = noise(random, s.loads, 16, 300);
+    s.request.deviations = deviations;
+    longs off = noise(random, s.loads, 1, 300);
+    longs newest = s.loads;
+    for (std::size_t i = 0; i < newest.size(); ++i) newest[i] += off[i];
+    for (auto& value : off) value = 0;
+    unknown += fullest_of_sample({newest, s.current, s.cluster}, make_plan(s.get()), off, 0);
+    s.request.series = newest;
+    known += fullest_of_sample({newest, s.current, s.cluster}, make_plan(s.get()), off, 0);
+  }
+  EXPECT_LT(known, unknown * 0.995);
+}
+
+TEST(hedge, an_idle_newest_window_changes_nothing) {
+  scenario s = testing::uniform_scenario(testing::log_normal_loads(5, 2, 32), 2, 32, 4, 9);
+  s.request.policy = "flow";
+  testing::generator random(5);
+  const longs deviations = noise(random, s.loads, 8, 300);
+  s.request.deviations = deviations;
+  const plan without = make_plan(s.get());
+  const longs idle(s.loads.size(), 0);
+  s.request.series = idle;
+  const plan with = make_plan(s.get());
+  for (int layer = 0; layer < 2; ++layer) {
+    EXPECT_TRUE(
+        std::ranges::equal(with.target.experts_of(layer), without.target.experts_of(layer)));
+    EXPECT_TRUE(std::ranges::equal(with.target.shares_of(layer), without.target.shares_of(layer)));
+  }
+}
+
 TEST(hedge, a_load_that_varies_is_divided_over_its_replicas) {
   // One replica of expert 0 could take all: the ranks would be even either way.
   scenario s = testing::uniform_scenario({100, 50, 50}, 1, 3, 2, 2);
@@ -135,6 +201,11 @@ TEST(hedge, plans_are_legal_within_limits_and_never_riskier_for_any_thread_count
       }
     }
     s.request.deviations = deviations;
+    longs newest;
+    if (seed % 2 == 0) {
+      for (const std::int64_t load : loads) newest.push_back(load * random.below(2000) / 1000);
+      s.request.series = newest;
+    }
     const plan made = make_plan(s.get());
     EXPECT_EQ(why_illegal(made.target, false), "") << seed;
     std::vector<int> arrived(ranks, 0);
