@@ -3,10 +3,10 @@
 
 namespace ballast {
 
-void add_bench_command(CLI::App& program, command_body& run) {
-  CLI::App* bench = program.add_subcommand(
+void add_bench_command(command& program, command_body& run) {
+  command* bench = program.add_subcommand(
       "bench", "Time the parts of Ballast, and check what they did in the same run.");
-  bench->require_subcommand(1);
+  bench->require_subcommand();
   add_plan_bench(*bench, run);
   add_step_bench(*bench, run);
   add_exchange_bench(*bench, run);

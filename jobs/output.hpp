@@ -1,7 +1,7 @@
 #pragma once
 // Where `--json FILE|-` goes, and how JSON documents of the command line begin.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 namespace ballast {

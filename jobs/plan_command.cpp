@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "jobs/command.hpp"
 #include "jobs/option_names.hpp"
@@ -71,16 +72,16 @@ int run_plan(const plan_options& options) {
 
 }  // namespace
 
-void add_plan_command(CLI::App& program, command_body& run) {
+void add_plan_command(command& program, command_body& run) {
   auto o = std::make_shared<plan_options>();
-  CLI::App* plan = program.add_subcommand("plan", "Plan a placement for given loads, without MPI.");
+  command* plan = program.add_subcommand("plan", "Plan a placement for given loads, without MPI.");
   plan->add_option("--loads", o->loads, "Recorded loads: .json, .json.gz or .npy [L,E] or [T,L,E]");
   plan->add_option(
       "--generate", o->generate,
       "Made-up loads: key=value,... (model, layers, experts, cv, drift, steps, seed and more, see "
       "replay --help)");
   plan->add_option("--window", o->window, "Steps A:B (A to B-1) to sum, default all");
-  CLI::Option* series = plan->add_flag(
+  option* series = plan->add_flag(
       "--series", o->series,
       "Keep the steps as a series, oldest first, and plan for the window after the last");
   plan->add_option("--series-steps", o->series_steps, "Steps that make one window of the series")
@@ -94,36 +95,36 @@ void add_plan_command(CLI::App& program, command_body& run) {
   list("--ranks", o->ranks,
        "Ranks of the expert-parallel group, one to a GPU; or several with commas between")
       ->required()
-      ->check(CLI::Range(1, 16384));
+      ->check(range(1, 16384));
   list("--slots-per-rank", o->slots_per_rank,
        "Experts that a rank has room for in each layer, or several")
-      ->check(CLI::Range(1, 1024));
-  CLI::Option* budget =
+      ->check(range(1, 1024));
+  option* budget =
       list("--slots-budget", o->slots_budget,
            "Instead: the experts that a rank can hold in all layers together, or several; slots go "
            "to the layers where they help most")
           ->check(at_least_one());
-  CLI::Option* budget_bytes = list("--slots-budget-bytes", o->slots_budget_bytes,
-                                   "The same in bytes of a rank's memory, or several")
-                                  ->check(at_least_one());
+  option* budget_bytes = list("--slots-budget-bytes", o->slots_budget_bytes,
+                              "The same in bytes of a rank's memory, or several")
+                             ->check(at_least_one());
   plan->add_option("--ranks-per-node", o->ranks_per_node, "Ranks of a node (default: all)")
-      ->check(CLI::Range(1, 16384));
+      ->check(range(1, 16384));
   plan->add_option("--topology", o->topology,
                    "hwloc XML or synthetic string to take every node for");
   plan->add_option("--groups", o->groups, "Expert groups (default: the model's, or 1)")
-      ->check(CLI::Range(1, 65536));
+      ->check(range(1, 65536));
   list("--policy", o->policies,
        "How to plan, or several: flow moves least from the current placement, the others are "
        "published "
        "planners")
-      ->check(CLI::IsMember(known_policies()))
+      ->check(one_of(known_policies()))
       ->capture_default_str();
   plan->add_flag("--compat", o->compatible,
                  "The policy's published rules to the letter, no anti-affinity");
   add_objective_option(*plan, o->objective);
   add_equal_shares_option(*plan, o->equal_shares);
   add_cold_start_option(*plan, o->cold_start);
-  CLI::Option* token_ns = add_token_ns_option(*plan, o->token_ns);
+  option* token_ns = add_token_ns_option(*plan, o->token_ns);
   add_horizon_option(*plan, o->horizon)->needs(token_ns);
   plan->add_option(
           "--current", o->current,
@@ -131,7 +132,7 @@ void add_plan_command(CLI::App& program, command_body& run) {
           "beyond its own are empty")
       ->excludes(budget)
       ->excludes(budget_bytes);
-  CLI::Option* moves = take_move_limits(
+  option* moves = take_move_limits(
       list("--max-moves", o->max_moves,
            "Moves per layer, as a number or a percentage of its slots (12%), -1 for any number, or "
            "several"));
@@ -149,7 +150,7 @@ void add_plan_command(CLI::App& program, command_body& run) {
   plan->add_option("--model", o->model,
                    "Expert bytes and groups of this model, e.g. deepseek-v3-fp8");
   plan->add_option("--threads", o->threads, "Threads that plan layers")
-      ->check(CLI::Range(1, 256))
+      ->check(range(1, 256))
       ->capture_default_str();
   plan->add_option("--seed", o->seed, "For policy random")
       ->check(any_seed())

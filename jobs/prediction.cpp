@@ -8,19 +8,19 @@
 
 namespace ballast {
 
-CLI::Option* add_prediction_options(CLI::App& command, prediction_options& options) {
-  CLI::Option* prediction =
+option* add_prediction_options(command& command, prediction_options& options) {
+  option* prediction =
       command
           .add_option("--prediction", options.name,
                       "From past windows to the next: auto (the memory that would have foretold "
                       "them best), sum, decay (exponential) or robust (their mean, and how far "
                       "they have been off it)")
-          ->check(CLI::IsMember(prediction_names))
+          ->check(one_of(prediction_names))
           ->capture_default_str();
   command
       .add_option("--decay-shift", options.decay_shift,
                   "--prediction decay: a window counts 1 - 2^-N of the one after it (default: 1)")
-      ->check(CLI::Range(1, 16))
+      ->check(range(1, 16))
       ->needs(prediction);
   return prediction;
 }

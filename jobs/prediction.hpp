@@ -1,9 +1,10 @@
 #pragma once
 // --prediction and --decay-shift: from a series of windows to the window that is planned for.
 
-#include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+
+#include "jobs/command_line.hpp"
 
 namespace ballast {
 
@@ -13,7 +14,7 @@ struct prediction_options {
 };
 
 /// Returns --prediction.
-CLI::Option* add_prediction_options(CLI::App& command, prediction_options& options);
+option* add_prediction_options(command& command, prediction_options& options);
 
 /// BALLAST_PREDICTION_*. Throws job_error(usage) if a --decay-shift is given that nothing would
 /// look at.

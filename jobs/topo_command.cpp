@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "jobs/command.hpp"
 #include "jobs/mpi_session.hpp"
@@ -123,16 +124,16 @@ int run_topo(const topo_options& options) {
 
 }  // namespace
 
-void add_topo_command(CLI::App& program, command_body& run) {
+void add_topo_command(command& program, command_body& run) {
   auto options = std::make_shared<topo_options>();
-  CLI::App* topo = program.add_subcommand(
+  command* topo = program.add_subcommand(
       "topo", "Show which rank sits where: node, island, NUMA node, GPU, NIC, links.");
   topo->add_option("--topology", options->topology,
                    "hwloc XML file (*.xml) or synthetic string to use as every node");
   topo->add_option("--ranks", options->ranks, "Imitate this many ranks, without MPI")
-      ->check(CLI::Range(1, 16384));
+      ->check(range(1, 16384));
   topo->add_option("--ranks-per-node", options->ranks_per_node, "Imitate nodes of this many ranks")
-      ->check(CLI::Range(1, 16384));
+      ->check(range(1, 16384));
   topo->add_option("--json", options->json,
                    "Write the map as JSON to this file, - for standard output");
   topo->add_flag("--quiet", options->quiet, "No table");

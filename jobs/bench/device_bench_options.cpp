@@ -8,47 +8,47 @@ namespace ballast {
 namespace {
 
 // So that all benches on GPUs are called alike.
-void add_backend_option(CLI::App& bench) {
-  bench.add_option("--backend", "cuda")->check(CLI::IsMember({"cuda"}));
+void add_backend_option(command& bench) {
+  bench.add_option("--backend", "cuda")->check(one_of({"cuda"}));
 }
 
 }  // namespace
 
-void add_overlap_bench(CLI::App& bench, command_body& run) {
+void add_overlap_bench(command& bench, command_body& run) {
   auto o = std::make_shared<overlap_bench_options>();
-  CLI::App* overlap = bench.add_subcommand(
+  command* overlap = bench.add_subcommand(
       "overlap", "What moving experts costs a model that computes, on GPUs; 2 ranks or more.");
   add_backend_option(*overlap);
   overlap->add_option("--model", o->model, "Whose experts move")->capture_default_str();
   overlap->add_option("--weights-mib", o->weights_mib, "Weights of a rank, beside the products")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(range(1, 1 << 20))
       ->capture_default_str();
   overlap
       ->add_option("--read-weights-mib", o->read_weights_mib, "Weights of a rank, beside the reads")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(range(1, 1 << 20))
       ->capture_default_str();
   overlap->add_option("--experts", o->experts, "Experts per layer, even")
-      ->check(CLI::Range(2, 4096))
+      ->check(range(2, 4096))
       ->capture_default_str();
   overlap->add_option("--epochs", o->epochs, "Epochs that are timed, of each kind")
-      ->check(CLI::Range(1, 1000))
+      ->check(range(1, 1000))
       ->capture_default_str();
   overlap->add_option("--iterations", o->iterations, "Iterations before and after each epoch")
-      ->check(CLI::Range(1, 100000))
+      ->check(range(1, 100000))
       ->capture_default_str();
   overlap->add_option("--matrix", o->matrix, "Rows and columns of the bf16 matrices multiplied")
-      ->check(CLI::Range(256, 32768))
+      ->check(range(256, 32768))
       ->capture_default_str();
   overlap->add_option("--read-mib", o->read_mib, "Memory read per step")
-      ->check(CLI::Range(1, 65536))
+      ->check(range(1, 65536))
       ->capture_default_str();
   overlap->add_option("--hash-ctas", o->hash_ctas, "As in ballast_config")
-      ->check(CLI::Range(1, 1024))
+      ->check(range(1, 1024))
       ->capture_default_str();
   overlap
       ->add_option("--receives-per-batch", o->receives_per_batch,
                    "As in ballast_config, beside the products")
-      ->check(CLI::Range(1, 4096))
+      ->check(range(1, 4096))
       ->capture_default_str();
   add_output_options(*overlap, o->output);
   overlap->footer(
@@ -67,19 +67,17 @@ void add_overlap_bench(CLI::App& bench, command_body& run) {
   });
 }
 
-void add_reduce_bench(CLI::App& bench, command_body& run) {
+void add_reduce_bench(command& bench, command_body& run) {
   auto o = std::make_shared<reduce_bench_options>();
-  CLI::App* reduce = bench.add_subcommand(
+  command* reduce = bench.add_subcommand(
       "reduce", "Time to sum the loads of a window over all ranks, by MPI and by NCCL, on GPUs.");
   add_backend_option(*reduce);
-  reduce->add_option("--layers", o->layers, "Layers")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  reduce->add_option("--layers", o->layers, "Layers")->check(range(1, 4096))->capture_default_str();
   reduce->add_option("--experts", o->experts, "Experts per layer")
-      ->check(CLI::Range(1, 65536))
+      ->check(range(1, 65536))
       ->capture_default_str();
   reduce->add_option("--repetitions", o->repetitions, "Reductions that are timed, of each kind")
-      ->check(CLI::Range(1, 1000000))
+      ->check(range(1, 1000000))
       ->capture_default_str();
   add_output_options(*reduce, o->output);
   reduce->footer(

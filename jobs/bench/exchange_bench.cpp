@@ -204,69 +204,69 @@ void settle(exchange_bench_options& o) {
 
 }  // namespace
 
-void add_exchange_bench(CLI::App& bench, command_body& run) {
+void add_exchange_bench(command& bench, command_body& run) {
   auto o = std::make_shared<exchange_bench_options>();
-  CLI::App* exchange = bench.add_subcommand(
+  command* exchange = bench.add_subcommand(
       "exchange",
       "Bandwidth of moving experts while stepping, beside bare transfers; 2 ranks or more.");
   exchange->add_option("--backend", o->backend, "host, cuda")
-      ->check(CLI::IsMember({"host", "cuda"}))
+      ->check(one_of({"host", "cuda"}))
       ->capture_default_str();
   exchange->add_option("--expert-kib", o->expert_kib, "Sizes of an expert, with commas between")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(range(1, 1 << 20));
   exchange->add_option("--model", o->model,
                        "A model whose experts' size is one more; cuda [deepseek-v3-fp8]");
   exchange
       ->add_option("--transport", o->transports, "copy, nccl, with a comma between; cuda [copy]")
       ->delimiter(',')
-      ->check(CLI::IsMember({"copy", "nccl"}));
+      ->check(one_of({"copy", "nccl"}));
   exchange
       ->add_option("--hash-ctas", o->hash_ctas,
                    "CTAs that check what arrived, with commas between; cuda [1,2,4,8]")
       ->delimiter(',')
-      ->check(CLI::Range(1, 1024));
+      ->check(range(1, 1024));
   exchange
       ->add_option("--nccl-ctas", o->nccl_ctas,
                    "CTAs of the transport nccl, with commas between; cuda [2]")
       ->delimiter(',')
-      ->check(CLI::Range(1, 64));
+      ->check(range(1, 64));
   exchange->add_option("--way", o->ways, "Ways, with commas between: auto, vacate, spare, staged")
       ->delimiter(',')
-      ->check(CLI::IsMember(way_names));
+      ->check(one_of(way_names));
   exchange
       ->add_option("--verify", o->verifies,
                    "Which moves are hashed, with commas between: full, sample, off")
       ->delimiter(',')
-      ->check(CLI::IsMember(verify_names));
+      ->check(one_of(verify_names));
   exchange->add_option("--experts", o->experts, "Experts per layer, even")
-      ->check(CLI::Range(2, 4096))
+      ->check(range(2, 4096))
       ->capture_default_str();
   exchange->add_option("--layers", o->layers, "Layers, instead of as many as the weights hold")
-      ->check(CLI::Range(1, 4096));
+      ->check(range(1, 4096));
   exchange
       ->add_option("--weights-mib", o->weights_mib,
                    "Weights of a rank, which decides the layers [host 192, cuda 16384]")
-      ->check(CLI::Range(1, 1 << 20));
+      ->check(range(1, 1 << 20));
   exchange->add_option("--layers-max", o->layers_max, "Layers, at most [host 64, cuda 256]")
-      ->check(CLI::Range(1, 4096));
+      ->check(range(1, 4096));
   exchange->add_option("--tensors", o->tensors, "Tensors of an expert, a message each; host")
-      ->check(CLI::Range(1, 64))
+      ->check(range(1, 64))
       ->capture_default_str();
   exchange->add_option("--epochs", o->epochs, "Epochs that are timed [host 20, cuda 9]")
-      ->check(CLI::Range(1, 100000));
+      ->check(range(1, 100000));
   exchange->add_option("--staging-experts", o->staging_experts, "As in ballast_config")
-      ->check(CLI::Range(1, 1024))
+      ->check(range(1, 1024))
       ->capture_default_str();
   exchange
       ->add_option("--receives-per-batch", o->receives_per_batch,
                    "As in ballast_config [host 4, cuda 16]")
-      ->check(CLI::Range(1, 4096));
+      ->check(range(1, 4096));
   exchange->add_option("--lag", o->lag, "As in ballast_config: consensus_lag")
-      ->check(CLI::Range(1, 16))
+      ->check(range(1, 16))
       ->capture_default_str();
   exchange->add_option("--bytes-per-step", o->bytes_per_step, "As in ballast_config; 0 is unpaced")
-      ->check(CLI::NonNegativeNumber)
+      ->check(at_least_zero())
       ->capture_default_str();
   add_output_options(*exchange, o->output);
   exchange->footer(

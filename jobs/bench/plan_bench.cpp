@@ -158,12 +158,12 @@ int run_plan_bench(const plan_bench_options& options) {
 
 }  // namespace
 
-void add_plan_bench(CLI::App& bench, command_body& run) {
+void add_plan_bench(command& bench, command_body& run) {
   auto o = std::make_shared<plan_bench_options>();
-  CLI::App* plan = bench.add_subcommand("plan",
-                                        "Time and balance of every policy, all layers of a model, "
-                                        "beside a plain heap-and-sort greedy "
-                                        "and published planners; no MPI.");
+  command* plan = bench.add_subcommand("plan",
+                                       "Time and balance of every policy, all layers of a model, "
+                                       "beside a plain heap-and-sort greedy "
+                                       "and published planners; no MPI.");
   const auto names = [&](const char* option, std::vector<std::string>& list, const char* what) {
     plan->add_option(option, list, what)->delimiter(',')->capture_default_str();
   };
@@ -173,10 +173,10 @@ void add_plan_bench(CLI::App& bench, command_body& run) {
   plan->add_option("--loads", o->loads,
                    "Folder of MODEL_FAMILY.npy (dsv3_logn1.0.npy, ...) to read the loads from");
   plan->add_option("--repetitions", o->repetitions, "Runs per case; fewer where they take seconds")
-      ->check(CLI::Range(1, 100000))
+      ->check(range(1, 100000))
       ->capture_default_str();
   plan->add_option("--threads", o->threads, "Threads that plan layers")
-      ->check(CLI::Range(1, 256))
+      ->check(range(1, 256))
       ->capture_default_str();
   plan->add_option("--seed", o->seed, "Of the loads")->check(any_seed())->capture_default_str();
   add_equal_shares_option(*plan, o->equal_shares);

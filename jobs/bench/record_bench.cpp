@@ -110,19 +110,19 @@ exit_code run_record_bench(const mpi_session& mpi, const record_bench_options& o
 
 }  // namespace
 
-void add_record_bench(CLI::App& bench, command_body& run) {
+void add_record_bench(command& bench, command_body& run) {
   auto o = std::make_shared<record_bench_options>();
-  CLI::App* record = bench.add_subcommand(
+  command* record = bench.add_subcommand(
       "record", "Speed of ballast_record, beside a plain loop and a read of the same bytes.");
   record->add_option("--backend", o->backend, "host, cuda")
-      ->check(CLI::IsMember({"host", "cuda"}))
+      ->check(one_of({"host", "cuda"}))
       ->capture_default_str();
   record->add_option("--cases", o->cases, "TOKENSxK/EXPERTS, with commas between")
       ->delimiter(',')
       ->capture_default_str();
   record->add_option("--types", o->types, "int32, int64")
       ->delimiter(',')
-      ->check(CLI::IsMember({"int32", "int64"}))
+      ->check(one_of({"int32", "int64"}))
       ->capture_default_str();
   add_output_options(*record, o->output);
   record->footer(

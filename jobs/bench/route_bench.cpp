@@ -85,20 +85,20 @@ exit_code run_route_bench(const mpi_session& mpi, const route_bench_options& opt
 
 }  // namespace
 
-void add_route_bench(CLI::App& bench, command_body& run) {
+void add_route_bench(command& bench, command_body& run) {
   auto o = std::make_shared<route_bench_options>();
-  CLI::App* route = bench.add_subcommand("route", "Time of ballast_route per id, in every mode.");
+  command* route = bench.add_subcommand("route", "Time of ballast_route per id, in every mode.");
   route->add_option("--backend", o->backend, "host, cuda")
-      ->check(CLI::IsMember({"host", "cuda"}))
+      ->check(one_of({"host", "cuda"}))
       ->capture_default_str();
   route->add_option("--tokens", o->tokens, "Tokens of a call")
-      ->check(CLI::Range(1, 1 << 24))
+      ->check(range(1, 1 << 24))
       ->capture_default_str();
   route->add_option("--top-k", o->columns, "Ids per token")
-      ->check(CLI::Range(1, 64))
+      ->check(range(1, 64))
       ->capture_default_str();
   route->add_option("--experts", o->experts, "Experts")
-      ->check(CLI::Range(2, 65536))
+      ->check(range(2, 65536))
       ->capture_default_str();
   add_output_options(*route, o->output);
   route->footer(

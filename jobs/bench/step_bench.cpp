@@ -151,30 +151,28 @@ exit_code run_step_bench(const mpi_session& mpi, const step_bench_options& optio
 
 }  // namespace
 
-void add_step_bench(CLI::App& bench, command_body& run) {
+void add_step_bench(command& bench, command_body& run) {
   auto o = std::make_shared<step_bench_options>();
-  CLI::App* step =
+  command* step =
       bench.add_subcommand("step", "Cost of ballast_step, idle and while an epoch is in flight.");
   step->add_option("--backend", o->backend, "host, cuda")
-      ->check(CLI::IsMember({"host", "cuda"}))
+      ->check(one_of({"host", "cuda"}))
       ->capture_default_str();
   step->add_option("--batches", o->batches, "Batches of 1000 idle steps")
-      ->check(CLI::Range(1, 10000000))
+      ->check(range(1, 10000000))
       ->capture_default_str();
   step->add_option("--epochs", o->epochs, "Epochs to step through")
-      ->check(CLI::Range(1, 100000))
+      ->check(range(1, 100000))
       ->capture_default_str();
-  step->add_option("--layers", o->layers, "Layers")
-      ->check(CLI::Range(1, 4096))
-      ->capture_default_str();
+  step->add_option("--layers", o->layers, "Layers")->check(range(1, 4096))->capture_default_str();
   step->add_option("--experts", o->experts, "Experts per layer")
-      ->check(CLI::Range(2, 4096))
+      ->check(range(2, 4096))
       ->capture_default_str();
   step->add_option("--expert-kib", o->expert_kib, "Size of an expert")
-      ->check(CLI::Range(1, 1 << 20))
+      ->check(range(1, 1 << 20))
       ->capture_default_str();
   step->add_option("--lag", o->lag, "Steps between posting and reading a vote")
-      ->check(CLI::Range(1, 16))
+      ->check(range(1, 16))
       ->capture_default_str();
   add_output_options(*step, o->output);
   step->footer(

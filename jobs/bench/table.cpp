@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "jobs/output.hpp"
@@ -29,20 +30,35 @@ bench_table::bench_table(const std::string& bench, bench_output output, bool spe
     : output_(std::move(output)),
       speaks_(speaks),
       columns_(std::move(columns)),
-      document_(json_head("bench")) {
+      document_(std::make_unique<nlohmann::ordered_json>(json_head("bench"))) {
   columns_.push_back({"#wrong", "", "wrong", 6, 0});
   for (bench_column& c : columns_) {
     c.width =
         std::max({c.width, static_cast<int>(c.name.size()), static_cast<int>(c.unit.size()) + 2});
   }
-  document_["bench"] = bench;
-  document_["parameters"] = nlohmann::ordered_json::object();
-  document_["rows"] = nlohmann::ordered_json::array();
+  (*document_)["bench"] = bench;
+  (*document_)["parameters"] = nlohmann::ordered_json::object();
+  (*document_)["rows"] = nlohmann::ordered_json::array();
   print(fmt::format("# ballast {} bench {}", ballast_version(), bench));
 }
 
-void bench_table::parameter(const std::string& name, const nlohmann::ordered_json& value) {
-  document_["parameters"][name] = value;
+bench_table::~bench_table() = default;
+
+void bench_table::parameter(const std::string& name, const std::string& value) {
+  add_parameter(name, value);
+}
+void bench_table::parameter(const std::string& name, std::int32_t value) {
+  add_parameter(name, value);
+}
+void bench_table::parameter(const std::string& name, std::int64_t value) {
+  add_parameter(name, value);
+}
+void bench_table::parameter(const std::string& name, std::uint64_t value) {
+  add_parameter(name, value);
+}
+
+void bench_table::add_parameter(const std::string& name, const nlohmann::ordered_json& value) {
+  (*document_)["parameters"][name] = value;
   print(fmt::format("# {}: {}", name, shown(value)));
 }
 
@@ -51,7 +67,7 @@ void bench_table::ranks(const mpi_session& mpi) {
   check(ballast_topology_create(mpi.comm(), "", 0, &made));
   const std::unique_ptr<ballast_topology, decltype(&ballast_topology_destroy)> topology(
       made, ballast_topology_destroy);
-  auto& ranks = document_["ranks"] = nlohmann::ordered_json::array();
+  auto& ranks = (*document_)["ranks"] = nlohmann::ordered_json::array();
   for (int rank = 0; rank < mpi.size(); ++rank) {
     ballast_rank_place p;
     p.struct_size = sizeof(p);
@@ -68,7 +84,7 @@ void bench_table::ranks(const mpi_session& mpi) {
 }
 
 void bench_table::note(const std::string& text) {
-  document_["notes"].push_back(text);
+  (*document_)["notes"].push_back(text);
   print("# " + text);
 }
 
@@ -87,12 +103,12 @@ void bench_table::add(const std::vector<bench_cell>& cells, std::int64_t wrong) 
     }
     std::visit([&](const auto& value) { row[c.key] = value; }, all[i]);
   }
-  document_["rows"].push_back(std::move(row));
+  (*document_)["rows"].push_back(std::move(row));
   print(line);
 }
 
 exit_code bench_table::finish() {
-  if (speaks_) write_json(document_, output_.json);
+  if (speaks_) write_json(*document_, output_.json);
   print(fmt::format("# wrong: {}", wrong_));
   if (wrong_ == 0) return exit_code::ok;
   if (speaks_) fmt::print(stderr, "ballast: bench: {} wrong\n", wrong_);
@@ -118,6 +134,12 @@ void bench_table::print(const std::string& line) const {
   if (!speaks_ || output_.quiet || output_.json == "-") return;
   std::fputs((line + "\n").c_str(), stdout);
   std::fflush(stdout);
+}
+
+void add_output_options(command& command, bench_output& output) {
+  command.add_option("--json", output.json,
+                     "Write the rows as JSON to this file, - for standard output");
+  command.add_flag("--quiet", output.quiet, "No table");
 }
 
 }  // namespace ballast

@@ -4,11 +4,13 @@
 // JSON.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <variant>
 #include <vector>
 
+#include "jobs/command_line.hpp"
 #include "jobs/mpi_session.hpp"
 
 namespace ballast {
@@ -35,8 +37,12 @@ class bench_table {
   /// `speaks`: false on every rank but 0. The column #wrong is added.
   bench_table(const std::string& bench, bench_output output, bool speaks,
               std::vector<bench_column> columns);
+  ~bench_table();
 
-  void parameter(const std::string& name, const nlohmann::ordered_json& value);
+  void parameter(const std::string& name, const std::string& value);
+  void parameter(const std::string& name, std::int32_t value);
+  void parameter(const std::string& name, std::int64_t value);
+  void parameter(const std::string& name, std::uint64_t value);
   /// Collective. One `#` line per rank: node, island, NUMA node, GPU, host.
   void ranks(const mpi_session& mpi);
   /// A `#` line; in JSON one of "notes".
@@ -49,6 +55,7 @@ class bench_table {
   exit_code finish();
 
  private:
+  void add_parameter(const std::string& name, const nlohmann::ordered_json& value);
   void print(const std::string& line) const;
   void print_header();
 
@@ -57,15 +64,10 @@ class bench_table {
   std::vector<bench_column> columns_;
   bool header_printed_ = false;
   std::int64_t wrong_ = 0;
-  nlohmann::ordered_json document_;
+  std::unique_ptr<nlohmann::ordered_json> document_;
 };
 
 /// Adds --json and --quiet to a subcommand.
-template <typename App>
-void add_output_options(App& app, bench_output& output) {
-  app.add_option("--json", output.json,
-                 "Write the rows as JSON to this file, - for standard output");
-  app.add_flag("--quiet", output.quiet, "No table");
-}
+void add_output_options(command& command, bench_output& output);
 
 }  // namespace ballast

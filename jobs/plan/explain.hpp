@@ -1,7 +1,7 @@
 #pragma once
 // `ballast plan --explain`: what each move of the plan buys.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "jobs/plan/planned.hpp"
 

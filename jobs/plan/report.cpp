@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <nlohmann/json.hpp>
+
 #include "jobs/exit_code.hpp"
 #include "jobs/output.hpp"
 #include "jobs/placement_file.hpp"

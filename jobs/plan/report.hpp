@@ -1,7 +1,7 @@
 #pragma once
 // What `ballast plan` says of one plan, as text and as JSON, and the placement it writes.
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include "jobs/plan/planned.hpp"
 

@@ -2,7 +2,7 @@
 // `ballast plan --slots-budget`: from a memory budget to the slots of each layer.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

@@ -2,7 +2,7 @@
 // What a replay prints and writes: one row per epoch, a summary, and both as JSON.
 
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <vector>
