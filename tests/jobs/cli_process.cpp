@@ -159,6 +159,11 @@ void process::signal_rank(int rank, int signal) {
   kill(pid, signal);
 }
 
+arguments with(arguments args, const arguments& more) {
+  args.insert(args.end(), more.begin(), more.end());
+  return args;
+}
+
 ending run(const arguments& args) { return process(args).wait(); }
 ending run(int ranks, const arguments& args) {
   return process(std::vector<rank_group>{{ranks, args}}).wait();

@@ -60,6 +60,9 @@ class process {
   bool ended_ = false;
 };
 
+/// `args` and `more` after them.
+arguments with(arguments args, const arguments& more);
+
 ending run(const arguments& args);
 ending run(int ranks, const arguments& args);
 
