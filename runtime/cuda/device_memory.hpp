@@ -26,7 +26,8 @@ class device_memory final : public expert_memory {
   /// Enqueued on the compute stream.
   void copy(std::span<const expert_copy> copies) const override;
   /// The same on a stream of the caller's choice, by `ctas` CTAs (0: as many as fill the GPU). One
-  /// launch for as many as have the same shape in a row: each takes 2 us on the GPU however small.
+  /// launch for as many as have the same shape one after the other: each takes 2 us on the GPU
+  /// however small.
   void copy_on(cudaStream_t stream, std::span<const expert_copy> copies, int ctas) const;
   void flip_bit(std::byte* at) const override;
 

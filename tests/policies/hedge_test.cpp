@@ -26,6 +26,14 @@ longs noise(testing::generator& random, const longs& loads, int samples, int per
   return result;
 }
 
+/// 4 layers of 64 experts on 8 ranks of 9 slots, for `flow` with 16 moves a layer.
+scenario uneven_layers(unsigned seed) {
+  scenario s = testing::uniform_scenario(testing::log_normal_loads(seed, 4, 64), 4, 64, 8, 9);
+  s.request.policy = "flow";
+  s.request.limits.max_moves_per_layer = 16;
+  return s;
+}
+
 double fullest_of_sample(const scenario& s, const plan& made, const longs& deviations,
                          std::size_t sample) {
   longs loads = s.loads;
@@ -61,9 +69,7 @@ TEST(hedge, windows_that_deviate_alike_are_evener_under_a_hedged_plan) {
   double bare = 0;
   for (const unsigned seed : {1, 2, 3}) {
     testing::generator random(seed);
-    scenario s = testing::uniform_scenario(testing::log_normal_loads(seed, 4, 64), 4, 64, 8, 9);
-    s.request.policy = "flow";
-    s.request.limits.max_moves_per_layer = 16;
+    scenario s = uneven_layers(seed);
     const longs known = noise(random, s.loads, 16, 300);
     const longs coming = noise(random, s.loads, 20, 300);
     const plan without = make_plan(s.get());
@@ -129,9 +135,7 @@ TEST(hedge, the_newest_window_comes_out_evener_if_it_is_known) {
   double unknown = 0;
   for (const unsigned seed : {1, 2, 3}) {
     testing::generator random(seed);
-    scenario s = testing::uniform_scenario(testing::log_normal_loads(seed, 4, 64), 4, 64, 8, 9);
-    s.request.policy = "flow";
-    s.request.limits.max_moves_per_layer = 16;
+    scenario s = uneven_layers(seed);
     const longs deviations = noise(random, s.loads, 16, 300);
     s.request.deviations = deviations;
     longs off = noise(random, s.loads, 1, 300);
