@@ -59,7 +59,8 @@ void device_exchange::rehearse() {
   const std::size_t bytes = memory_.tensor_bytes(copy.layer, 0);
   copies_.add(to, from, std::min(bytes, copy_list::short_bytes), 0);
   copies_.add(to, from, bytes, copy_list::small_expert_bytes + 1);
-  copies_.enqueue(copy_stream_.get(), copy_stream_.get());
+  copies_.enqueue(pulls_.get(), copy_stream_.get());
+  BALLAST_CUDA(cudaStreamSynchronize(pulls_.get()));
   memory_.copy_on(copy_stream_.get(), std::span(&copy, 1), options_.hash_ctas);
   BALLAST_CUDA(cudaStreamSynchronize(copy_stream_.get()));
   hashes_.add(copy.layer, copy.to, 0);
@@ -169,14 +170,14 @@ void device_exchange::progress() {
     links_.nccl->check();
     post_nccl_rounds();
   }
+  // Tokens between the groups: what a step pulls takes its host up to milliseconds.
+  do {
+    send_tokens();
+  } while (pull_group());
   for (int i = 0; i < active_count_; ++i) {
-    active_batch& a = active_[(first_active_ + i) % 2];
-    send_tokens(a);
-    for (arrival& in : a.arrivals) find_readable(a, in);
-    pull_readable(a);
-    for (arrival_group& group : a.groups) advance(a, group);
+    for (arrival_group& group : active(i).groups) advance(active(i), group);
   }
-  while (active_count_ > 0 && is_complete(active_[first_active_ % 2])) {
+  while (active_count_ > 0 && is_complete(active(0))) {
     arrived_ += bad_move_ < 0;  // a batch with a bad move, and those after it, do not count
     ++first_active_;
     --active_count_;
@@ -197,36 +198,45 @@ void device_exchange::find_readable(const active_batch& a, arrival& in) {
   }
 }
 
-void device_exchange::pull_readable(active_batch& a) {
+// Of the earliest batch of which something can be read, as much as travels together; false if this
+// step pulls nothing more. A later batch must not get ahead: two that arrive together commit
+// together, and the engines rest until the next two can begin.
+bool device_exchange::pull_group() {
+  for (int i = 0; i < active_count_; ++i) {
+    active_batch& a = active(i);
+    for (arrival& in : a.arrivals) find_readable(a, in);
+    if (pull_readable(a)) return true;
+  }
+  return false;
+}
+
+bool device_exchange::pull_readable(active_batch& a) {
   std::int64_t bytes = 0;
   int count = 0;
-  const auto close = [&] {
-    if (count == 0) return;
-    const bool by_kernels = copies_.has_short() || !inside_.empty();
-    const auto by_engine = static_cast<std::int64_t>(copies_.engine_copies());
-    copies_left_ -= by_engine;
-    copies_.enqueue(pulls_.get(), copy_stream_.get());
-    // By a kernel: a copy engine is slow inside its own GPU.
-    memory_.copy_on(copy_stream_.get(), inside_, options_.hash_ctas);
-    inside_.clear();
-    close_group(a, by_engine > 0 ? pulls_.get() : nullptr, by_kernels);
-    bytes = count = 0;
-  };
   for (arrival& in : a.arrivals) {
     if (in.at != stage::readable) continue;
     if (draining_) {
       in.at = stage::done;
       continue;
     }
-    if (!may_fetch()) break;
+    if (!may_fetch() || count == together_max || bytes >= together_bytes) break;
     const std::int64_t of_expert = memory_.expert_bytes(schedule_->moves[in.move].layer);
     enqueue_pull(a, in);
     note_enqueued(a, in);
     budget_ -= of_expert;
     bytes += of_expert;
-    if (++count == together_max || bytes >= together_bytes) close();
+    ++count;
   }
-  close();
+  if (count == 0) return false;
+  const bool by_kernels = copies_.has_short() || !inside_.empty();
+  const auto by_engine = static_cast<std::int64_t>(copies_.engine_copies());
+  copies_left_ -= by_engine;
+  copies_.enqueue(pulls_.get(), copy_stream_.get());
+  // By a kernel: a copy engine is slow inside its own GPU.
+  memory_.copy_on(copy_stream_.get(), inside_, options_.hash_ctas);
+  inside_.clear();
+  close_group(a, by_engine > 0 ? pulls_.get() : nullptr, by_kernels);
+  return true;
 }
 
 // The streams wait for `ready`.
@@ -314,20 +324,28 @@ bool device_exchange::to_verify(std::int32_t move) const {
   return !draining_ && bad_move_ < 0 && is_verified(options_.verify, move);
 }
 
+// The events of the compute stream pass in order, but are asked one after the other: a batch's
+// tokens must not go before those of the batch ahead of it.
+void device_exchange::send_tokens() {
+  bool ready = true;
+  for (int i = 0; i < active_count_; ++i) {
+    active_batch& a = active(i);
+    ready = a.ready_passed = a.ready_passed || (ready && a.ready.passed());
+    for (token& out : a.tokens) send(a, out);
+  }
+}
+
 // A draining receiver waits for its tokens, so they are sent in any case.
-void device_exchange::send_tokens(active_batch& a) {
-  if (!a.tokens.empty() && !a.ready_passed) a.ready_passed = a.ready.passed();
-  for (token& out : a.tokens) {
-    const scheduled_move& move = schedule_->moves[out.move];
-    if (!out.sent && (draining_ || (move.forwards < 0 ? a.ready_passed : has_landed(a, move)))) {
-      BALLAST_MPI(
-          MPI_Isend(nullptr, 0, MPI_BYTE, out.peer, tag_of_move(out.move), comm_, &out.request));
-      out.sent = true;
-    }
-    if (out.request != MPI_REQUEST_NULL) {
-      int gone = 0;
-      BALLAST_MPI(MPI_Test(&out.request, &gone, MPI_STATUS_IGNORE));
-    }
+void device_exchange::send(const active_batch& a, token& out) {
+  const scheduled_move& move = schedule_->moves[out.move];
+  if (!out.sent && (draining_ || (move.forwards < 0 ? a.ready_passed : has_landed(a, move)))) {
+    BALLAST_MPI(
+        MPI_Isend(nullptr, 0, MPI_BYTE, out.peer, tag_of_move(out.move), comm_, &out.request));
+    out.sent = true;
+  }
+  if (out.request != MPI_REQUEST_NULL) {
+    int gone = 0;
+    BALLAST_MPI(MPI_Test(&out.request, &gone, MPI_STATUS_IGNORE));
   }
 }
 

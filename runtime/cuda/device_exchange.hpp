@@ -147,10 +147,13 @@ class device_exchange final : public exchange {
   void post_nccl_rounds();
   void post_nccl_round(active_batch& a, std::int32_t round);
   void note_arrivals(active_batch& a, std::size_t first, std::size_t last);
-  void send_tokens(active_batch& a);
+  active_batch& active(int i) { return active_[(first_active_ + i) % 2]; }
+  void send_tokens();
+  void send(const active_batch& a, token& out);
   bool has_landed(const active_batch& a, const scheduled_move& move) const;
   void find_readable(const active_batch& a, arrival& in);
-  void pull_readable(active_batch& a);
+  bool pull_group();
+  bool pull_readable(active_batch& a);
   void enqueue_pull(const active_batch& a, const arrival& in);
   void note_enqueued(active_batch& a, arrival& in);
   void close_group(active_batch& a, cudaStream_t stream, bool by_kernels);

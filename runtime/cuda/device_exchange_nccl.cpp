@@ -23,7 +23,7 @@ void device_exchange::list_nccl_rounds(active_batch& a) {
 // How many is decided by what all ranks know alike: the schedule and the bytes of a step.
 void device_exchange::post_nccl_rounds() {
   for (int i = 0; i < active_count_ && !draining_; ++i) {
-    active_batch& a = active_[(first_active_ + i) % 2];
+    active_batch& a = active(i);
     while (a.rounds_posted < a.rounds.size() && (unpaced() || nccl_budget_ > 0)) {
       const nccl_round& next = a.rounds[a.rounds_posted++];
       nccl_budget_ -= next.bytes;
