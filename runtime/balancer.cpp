@@ -32,7 +32,7 @@ balancer::balancer(const balancer_parts& parts)
       steps_to_trigger_(parts.config.config.interval),
       times_(2, parts.config.config.interval, parts.config.config.window),
       report_(parts.config.cells(), parts.ranks, parts.rank),
-      is_marked_(parts.config.config.layers, 0) {
+      marks_(parts.config.config.layers, layer_mark::none) {
   counters_.struct_size = sizeof(counters_);
   counters_.balancing = parts.config.config.mode != BALLAST_MODE_STATIC;
   counters_.steps_since_commit = -1;

@@ -118,7 +118,7 @@ class balancer {
   void commit_arrived(std::uint64_t arrived);
   void damage_a_source();
   void start_batches();
-  void start_batch(int index);
+  void vacate(int index);
   void commit_batch(int index);
   void begin_drain(const std::string& reason, bool retry);
   void begin_reschedule();
@@ -126,14 +126,17 @@ class balancer {
   std::string note_damage();
   void forget_damage(int committed_batch);
   void close(int outcome, std::string_view reason);
-  void mark(int layer);
-  void refresh_marked(bool committed);
+  void mark(int layer, bool committed);
+  void publish_marked();
   bool drill_now(drill_kind kind) const;
   std::string describe_trouble(const vote& all) const;
   void log_events() const;
   [[noreturn]] void fall_silent();
 
   static constexpr int retries_max = 2;  // of an epoch
+
+  /// Why a layer's tables must be made anew.
+  enum class layer_mark : std::uint8_t { none, vacated, committed };
 
   balancer_parts parts_;
   expert_memory& memory_;
@@ -179,8 +182,8 @@ class balancer {
   std::int64_t bytes_received_before_ = 0;
   scheduled_move bad_move_ = {};
   std::vector<std::int32_t> marked_layers_;
+  std::vector<layer_mark> marks_;      // [layers]
   std::vector<expert_copy> unstaged_;  // of the commit under way, out of staging
-  std::vector<char> is_marked_;
   bool tables_changed_ = false;
 
   std::vector<ballast_damage> damaged_;

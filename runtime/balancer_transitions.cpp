@@ -28,14 +28,18 @@ void balancer::transition(const vote& all) {
   switch (phase_) {
     case BALLAST_PHASE_REDUCE:
     case BALLAST_PHASE_PLAN:
-      return on_planned(all);
+      on_planned(all);
+      break;
     case BALLAST_PHASE_EXCHANGE:
-      return on_arrived(all);
+      on_arrived(all);
+      break;
     case BALLAST_PHASE_DRAIN:
-      return on_drained(all);
+      on_drained(all);
+      break;
     default:
-      return;
+      break;
   }
+  publish_marked();
 }
 
 void balancer::on_planned(const vote& all) {
@@ -102,9 +106,8 @@ void balancer::begin_exchange() {
   for (const std::int32_t layer : job.made.changed) {
     if (std::ranges::equal(parts_.live.current().experts_of(layer),
                            job.made.target.experts_of(layer)))
-      mark(layer);
+      mark(layer, true);
   }
-  refresh_marked(true);
   if (job.steps.batches.empty()) return close(BALLAST_OUTCOME_COMMITTED, "shares only");
   start_batches();
 }
@@ -126,17 +129,24 @@ void balancer::damage_a_source() {
   }
 }
 
+// Rows that will be written stop serving on all ranks at this step; nothing of this pass uses them
+// any more. What this step has committed goes into the tables with that: on a GPU each publication
+// is a gap between two passes.
 void balancer::start_batches() {
   const auto& batches = parts_.planning.job().steps.batches;
+  const int first = started_;
   while (started_ < static_cast<int>(batches.size()) && started_ < committed_ + 2 &&
          !(batches[started_].after_previous_commit && committed_ < started_)) {
-    start_batch(started_++);
+    vacate(started_++);
+  }
+  publish_marked();
+  for (int batch = first; batch < started_; ++batch) {
+    transfer_.start(batch);
+    events_.add(step_, protocol_event::batch_started, batch);
   }
 }
 
-// Rows that will be written stop serving on all ranks at this step; nothing of this pass uses them
-// any more.
-void balancer::start_batch(int index) {
+void balancer::vacate(int index) {
   const schedule& steps = parts_.planning.job().steps;
   const batch& b = steps.batches[index];
   for (std::int32_t m = b.first_move; m < b.first_move + b.move_count; ++m) {
@@ -146,11 +156,8 @@ void balancer::start_batch(int index) {
     BALLAST_EXPECT(leaving == no_expert || parts_.live.replicas(move.layer, leaving) > 1,
                    "an expert would lose its last replica");
     parts_.live.set_expert(move.layer, move.target_slot, no_expert);
-    mark(move.layer);
+    mark(move.layer, false);
   }
-  refresh_marked(false);
-  transfer_.start(index);
-  events_.add(step_, protocol_event::batch_started, index);
 }
 
 void balancer::on_arrived(const vote& all) {
@@ -190,7 +197,7 @@ void balancer::commit_batch(int index) {
       unstaged_.push_back({move.layer, transfer_.landing(move, index), {row, -1}});
     }
     parts_.live.set_expert(move.layer, move.target_slot, move.expert);
-    mark(move.layer);
+    mark(move.layer, true);
     ++epoch_.moves;
     epoch_.bytes[static_cast<int>(move.link)] += memory_.expert_bytes(move.layer);
   }
@@ -198,11 +205,10 @@ void balancer::commit_batch(int index) {
   unstaged_.clear();
   for (std::int32_t r = b.first_release; r < b.first_release + b.release_count; ++r) {
     parts_.live.set_expert(steps.releases[r].layer, steps.releases[r].slot, no_expert);
-    mark(steps.releases[r].layer);
+    mark(steps.releases[r].layer, true);
   }
   BALLAST_EXPECT(parts_.live.experts_lost() == 0, "an expert has lost its last replica");
   if (!damaged_.empty()) forget_damage(index);
-  refresh_marked(true);
   epoch_.step_committed = step_;
   last_commit_step_ = step_;
   events_.add(step_, protocol_event::batch_committed, index);
@@ -235,8 +241,8 @@ void balancer::on_drained(const vote& all) {
 void balancer::quarantine(const slot_ref& slot, int expert) {
   if (parts_.live.current().experts_of(slot.layer)[slot.slot] != expert) return;
   parts_.live.set_expert(slot.layer, slot.slot, no_expert);
-  mark(slot.layer);
-  refresh_marked(true);
+  mark(slot.layer, true);
+  publish_marked();  // the shares that a new plan starts from
   ++counters_.slots_quarantined;
   events_.add(step_, protocol_event::quarantined, slot.slot);
   if (parts_.rank == 0) {
@@ -307,18 +313,19 @@ void balancer::close(int outcome, std::string_view reason) {
   enter(BALLAST_PHASE_IDLE);
 }
 
-void balancer::mark(int layer) {
-  if (is_marked_[layer]) return;
-  is_marked_[layer] = 1;
-  marked_layers_.push_back(layer);
+void balancer::mark(int layer, bool committed) {
+  layer_mark& now = marks_[layer];
+  if (now == layer_mark::none) marked_layers_.push_back(layer);
+  now = std::max(now, committed ? layer_mark::committed : layer_mark::vacated);
 }
 
-void balancer::refresh_marked(bool committed) {
-  for (const std::int32_t layer : marked_layers_) {
-    parts_.live.refresh(layer, parts_.planning.job().made.target, committed);
-    is_marked_[layer] = 0;
-  }
+void balancer::publish_marked() {
   if (marked_layers_.empty()) return;
+  for (const std::int32_t layer : marked_layers_) {
+    parts_.live.refresh(layer, parts_.planning.job().made.target,
+                        marks_[layer] == layer_mark::committed);
+    marks_[layer] = layer_mark::none;
+  }
   parts_.weights.publish(marked_layers_);
   tables_changed_ = true;
   marked_layers_.clear();

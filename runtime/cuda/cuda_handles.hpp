@@ -66,7 +66,9 @@ class device_buffer {
   device_buffer() = default;
   explicit device_buffer(std::size_t count)
       : data_(static_cast<Value*>(allocate_device(count * sizeof(Value)))), count_(count) {
+    // The zeros may still be on their way when it returns, and no background stream waits for them.
     BALLAST_CUDA(cudaMemset(data_.get(), 0, count * sizeof(Value)));
+    BALLAST_CUDA(cudaStreamSynchronize(cudaStreamLegacy));
   }
   Value* data() const { return data_.get(); }
   std::size_t size() const { return count_; }

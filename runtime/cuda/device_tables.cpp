@@ -26,9 +26,11 @@ device_tables::device_tables(const live_placement& live, cudaStream_t compute,
       layer_values_(3 * static_cast<std::size_t>(slots_) + experts_ + 1) {
   const std::size_t layers = live.current().layers();
   values_ = device_buffer<std::int32_t>(layers * layer_values_);
+  const std::size_t bytes =
+      layers * (tables_per_layer * sizeof(table_copy) + layer_values_ * sizeof(std::int32_t));
   for (commit_buffer& b : buffers_) {
-    b.values = pinned_buffer<std::int32_t>(layers * layer_values_);
-    b.list = pinned_buffer<table_copy>(layers * tables_per_layer);
+    b.here = pinned_buffer<std::byte>(bytes);
+    b.there = device_buffer<std::byte>(bytes);
   }
   std::vector<std::int32_t> all(layers);
   std::iota(all.begin(), all.end(), 0);
@@ -44,12 +46,16 @@ void device_tables::publish(std::span<const std::int32_t> layers) {
       throw error(BALLAST_ERROR_DEADLINE, "the GPU has not read the tables of earlier commits");
     sched_yield();
   }
-  std::int32_t* at = buffer.values.data();
-  std::int32_t count = 0;
+  const std::size_t tables = tables_per_layer * layers.size();
+  auto* list = reinterpret_cast<table_copy*>(buffer.here.data());
+  auto* values = reinterpret_cast<std::int32_t*>(list + tables);
+  const auto* list_there = reinterpret_cast<const table_copy*>(buffer.there.data());
+  const auto* values_there = reinterpret_cast<const std::int32_t*>(list_there + tables);
   const auto add = [&](const std::int32_t* from, const std::int32_t* to, std::int64_t size) {
-    std::copy_n(from, size, at);
-    buffer.list[count++] = {at, const_cast<std::int32_t*>(to), size};
-    at += size;
+    std::copy_n(from, size, values);
+    *list++ = {values_there, const_cast<std::int32_t*>(to), size};
+    values += size;
+    values_there += size;
   };
   for (const std::int32_t layer : layers) {
     ballast_layer_tables from = {};
@@ -61,7 +67,14 @@ void device_tables::publish(std::span<const std::int32_t> layers) {
     add(from.replica_slot, to.replica_slot, slots_);
     add(from.replica_share_end, to.replica_share_end, slots_);
   }
-  check_cuda(static_cast<cudaError_t>(commit_tables_device(buffer.list.data(), count, compute_)),
+  const auto bytes =
+      static_cast<std::size_t>(reinterpret_cast<std::byte*>(values) - buffer.here.data());
+  BALLAST_CUDA(cudaMemcpyAsync(buffer.there.data(), buffer.here.data(), bytes,
+                               cudaMemcpyHostToDevice, upload_.get()));
+  uploaded_.record(upload_.get());
+  BALLAST_CUDA(cudaStreamWaitEvent(compute_, uploaded_.get(), 0));
+  check_cuda(static_cast<cudaError_t>(
+                 commit_tables_device(list_there, static_cast<std::int32_t>(tables), compute_)),
              "commit_tables_device");
   buffer.read.record(compute_);
 }

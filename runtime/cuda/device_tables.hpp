@@ -1,6 +1,8 @@
 #pragma once
 // The routing tables in device memory, at addresses that never change: kernels in captured graphs
-// read them there. New ones are copied there on the compute stream, between two passes.
+// read them there. New ones are uploaded beside the passes that are enqueued already, and copied
+// there on the compute stream, between two passes: reading them from the host's memory would make
+// that gap three times as long.
 
 #include <array>
 #include <cstdint>
@@ -27,10 +29,11 @@ class device_tables {
   void describe(int layer, ballast_layer_tables& out) const;
 
  private:
+  /// [tables of the commit] table_copy, then their values.
   struct commit_buffer {
-    pinned_buffer<std::int32_t> values;
-    pinned_buffer<table_copy> list;
-    event read;
+    pinned_buffer<std::byte> here;
+    device_buffer<std::byte> there;
+    event read;  ///< of the compute stream, behind its copies from `there`
   };
 
   const live_placement& live_;
@@ -40,6 +43,8 @@ class device_tables {
   int slots_;
   std::size_t layer_values_;            // of all tables of a layer
   device_buffer<std::int32_t> values_;  // [layers][expert_of_slot, first, slot, share_end]
+  background_stream upload_;
+  event uploaded_;
   std::array<commit_buffer, commits_under_way> buffers_;
   std::size_t next_ = 0;
 };
