@@ -378,7 +378,8 @@ BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm
  * spare_rows; slot p of this rank is row p. */
 typedef struct ballast_tensor {
   void* base; /* host memory, or memory of this context's GPU, allocated or mapped (cuMemMap, also in
-               * several pieces); the caller's, until ballast_destroy */
+               * several pieces); the caller's, until ballast_destroy. GPUs pull large rows fastest
+               * that begin at multiples of 64 KiB */
   size_t row_bytes;  /* > 0; the same on all ranks */
   size_t row_stride; /* >= row_bytes */
 } ballast_tensor;

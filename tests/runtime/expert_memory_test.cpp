@@ -174,6 +174,25 @@ TEST(expert_memory, staging_rows_are_apart_and_hold_a_whole_expert_of_any_layer)
   }
 }
 
+// A large row at another alignment is pulled more slowly.
+TEST(expert_memory, large_rows_in_staging_are_multiples_of_64_kib_apart) {
+  constexpr std::size_t unit = 64 << 10;
+  constexpr std::size_t large = (1 << 20) + 8;
+  std::vector<std::byte> weights(rows * large);
+  expert_memory memory(2, 4, rows);
+  memory.register_layer(0, std::vector<ballast_tensor>{{weights.data(), large, large}});
+  memory.register_layer(
+      1, std::vector<ballast_tensor>{{at(0), 24, 32}, {weights.data(), large, large}});
+  memory.allocate_staging(2);
+  const std::byte* const first = memory.address(0, 0, {0, 0});
+  for (int half = 0; half < 2; ++half) {
+    for (int row = 0; row < 2; ++row) {
+      EXPECT_EQ((memory.address(0, 0, {row, half}) - first) % unit, 0);
+      EXPECT_EQ((memory.address(1, 1, {row, half}) - first) % unit, 0);
+    }
+  }
+}
+
 TEST(expert_memory, copies_go_between_rows_and_staging_and_touch_nothing_else) {
   std::mt19937_64 random(1);
   for (std::byte& byte : storage) byte = static_cast<std::byte>(random());

@@ -11,7 +11,9 @@
 namespace ballast {
 namespace {
 
-constexpr std::size_t alignment = 256;
+// Of tensors. Where rows lie decides how fast they are pulled beside a product: at multiples of 4
+// KiB 266 GB/s of 357, of 64 KiB all of them (two H200, 2026-11-29).
+constexpr std::size_t alignment = 64 << 10;
 constexpr std::size_t memory_bytes = std::size_t{1} << 30;  // of sources, and of targets
 
 // As no row of a model has it.
