@@ -63,9 +63,10 @@ TEST(drill, two_diverged_plans_in_a_row_switch_balancing_off) {
   EXPECT_TRUE(has(model.closed()[1], "balancing is switched off")) << model.closed()[1].reason;
   EXPECT_EQ(model.counters().balancing, 0);
   EXPECT_EQ(model.counters().plans_diverged, 2);
+  const std::int64_t missed = model.counters().triggers_missed;  // while plans were made
   for (int i = 0; i < 40; ++i) EXPECT_EQ(model.step().phase, BALLAST_PHASE_IDLE);
   EXPECT_EQ(model.counters().epochs, 2);
-  EXPECT_EQ(model.counters().triggers_missed, 0);
+  EXPECT_EQ(model.counters().triggers_missed, missed);
 }
 
 TEST(drill, diverged_plans_that_are_not_in_a_row_leave_balancing_on) {
