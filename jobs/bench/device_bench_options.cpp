@@ -42,7 +42,7 @@ void add_overlap_bench(command& bench, command_body& run) {
   overlap->add_option("--read-mib", o->read_mib, "Memory read per step")
       ->check(range(1, 65536))
       ->capture_default_str();
-  overlap->add_option("--hash-ctas", o->hash_ctas, "As in ballast_config")
+  overlap->add_option("--hash-ctas", o->hash_ctas, "CTAs that check what arrives")
       ->check(range(1, 1024))
       ->capture_default_str();
   overlap

@@ -43,6 +43,16 @@ const arguments small_replay = {
     "100",
     "--expert-bytes",
     "1003"};
+const arguments one_recorded_epoch = {
+    "replay",
+    "--generate",
+    "model=deepseek-v2-lite,layers=3,experts=24,top_k=2,steps=3900,tokens_per_step=256",
+    "--interval",
+    "2000",
+    "--expert-bytes",
+    "1003",
+    "--mode",
+    "record"};
 
 json read_json(const std::string& path) {
   std::ifstream stream(path);

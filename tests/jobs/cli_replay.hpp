@@ -13,6 +13,8 @@ namespace ballast {
 
 /// 3 layers of 24 experts, 2000 steps, an epoch every 100.
 extern const arguments small_replay;
+/// One epoch that is planned only, with 1900 steps to plan in: a busy machine needs many.
+extern const arguments one_recorded_epoch;
 
 nlohmann::json read_json(const std::string& path);
 

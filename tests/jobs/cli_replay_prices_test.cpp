@@ -91,7 +91,7 @@ TEST_F(cli_replay, what_a_token_costs_is_stated_or_measured_by_real_experts) {
 }
 
 TEST_F(cli_replay, the_table_says_when_moves_have_paid_off) {
-  arguments recorded = with(small_replay, {"--mode", "record", "--steps", "130"});
+  arguments recorded = one_recorded_epoch;
   *(std::ranges::find(recorded, "--expert-bytes") + 1) = "1000003";
   EXPECT_EQ(run(3, recorded).out.find("paid off"), std::string::npos);
   const std::string path = folder_.path("paid.json");

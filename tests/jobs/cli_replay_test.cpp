@@ -85,9 +85,8 @@ TEST_F(cli_replay, equal_shares_end_in_another_balance) {
 }
 
 TEST_F(cli_replay, moves_may_be_limited_to_a_part_of_the_slots) {
-  const arguments recorded = with(small_replay, {"--mode", "record", "--steps", "130"});
   const auto first = [&](const char* limit) {  // of 3 ranks x 9 slots
-    return replay(3, with(recorded, {"--max-moves", limit}))["epochs"][0]["digest"];
+    return replay(3, with(one_recorded_epoch, {"--max-moves", limit}))["epochs"][0]["digest"];
   };
   const json tenth = first("10%");
   EXPECT_EQ(tenth, first("2"));
