@@ -1,7 +1,8 @@
 // An engine that embeds Ballast: a small MoE model whose forward pass is one captured CUDA graph,
-// with dispatch and combine by its own NCCL communicator, replayed thousands of times while Ballast
-// rebalances every few steps. Every output of every pass is compared with what the chosen experts
-// give. It ends with the distribution of step times with and without an epoch in flight.
+// with dispatch and combine all-to-all on its own NCCL communicator, replayed thousands of times
+// while Ballast rebalances every few steps. Every output of every pass is compared with what the
+// chosen experts give. It ends with the distribution of step times with and without an epoch in
+// flight.
 //
 //   mpirun -np 2 moe_engine [--steps N] [--interval N] [--transport auto|copy|nccl] [--gemm N]
 //                           [--payload-mib N] [--bytes-per-step N]
@@ -114,7 +115,7 @@ class engine {
     all_states_ = device_array<std::int32_t>(static_cast<std::size_t>(ranks) * tokens * hidden);
     all_slots_ = device_array<std::int32_t>(static_cast<std::size_t>(ranks) * tokens * columns);
     partial_ = device_array<std::int32_t>(static_cast<std::size_t>(ranks) * tokens * hidden);
-    sums_ = device_array<std::int32_t>(tokens * hidden);
+    arrived_ = device_array<std::int32_t>(static_cast<std::size_t>(ranks) * tokens * hidden);
     wrong_ = device_array<unsigned long long>(1);
     passes_ = device_array<std::int64_t>(1);
     if (o.gemms > 0) prepare_gemm();
@@ -235,14 +236,37 @@ class engine {
     BALLAST(ballast_route(context_, layer, &ids, BALLAST_ROUTE_SHARES, slots_));
     CUDA(cudaMemcpyAsync(before_, states_, tokens * hidden * sizeof(std::int32_t),
                          cudaMemcpyDeviceToDevice, stream_));
-    NCCL(ncclGroupStart());
-    NCCL(ncclAllGather(states_, all_states_, tokens * hidden, ncclInt32, nccl_, stream_));
-    NCCL(ncclAllGather(slots_, all_slots_, tokens * columns, ncclInt32, nccl_, stream_));
-    NCCL(ncclGroupEnd());
+    dispatch();
     moe::run_experts(partial_, all_states_, all_slots_, rows_[layer], row_bytes_, s, stream_);
-    NCCL(ncclReduceScatter(partial_, sums_, tokens * hidden, ncclInt32, ncclSum, nccl_, stream_));
-    moe::finish(states_, sums_, before_, ids_, wrong_, s, stream_);
+    combine();
+    moe::finish(states_, arrived_, before_, ids_, wrong_, s, stream_);
     CUDA(cudaGetLastError());
+  }
+
+  /// All-to-all: the states and slots of each rank's tokens to every rank.
+  void dispatch() {
+    NCCL(ncclGroupStart());
+    for (int peer = 0; peer < ranks_; ++peer) {
+      exchange(states_, all_states_ + peer * tokens * hidden, tokens * hidden, peer);
+      exchange(slots_, all_slots_ + peer * tokens * columns, tokens * columns, peer);
+    }
+    NCCL(ncclGroupEnd());
+  }
+
+  /// All-to-all: what each rank's experts add to a rank's tokens to that rank, which sums them.
+  void combine() {
+    NCCL(ncclGroupStart());
+    for (int peer = 0; peer < ranks_; ++peer) {
+      const int first = peer * tokens * hidden;
+      exchange(partial_ + first, arrived_ + first, tokens * hidden, peer);
+    }
+    NCCL(ncclGroupEnd());
+  }
+
+  /// Inside a group; with itself too.
+  void exchange(const std::int32_t* to_peer, std::int32_t* from_peer, int count, int peer) {
+    NCCL(ncclSend(to_peer, count, ncclInt32, peer, nccl_, stream_));
+    NCCL(ncclRecv(from_peer, count, ncclInt32, peer, nccl_, stream_));
   }
 
   void report(const std::vector<cudaEvent_t>& events, const std::vector<int>& kind) {
@@ -293,7 +317,7 @@ class engine {
   ballast_context* context_ = nullptr;
   std::vector<std::int8_t*> rows_;
   __nv_bfloat16* matrices_[3] = {};
-  std::int32_t *states_, *before_, *ids_, *slots_, *all_states_, *all_slots_, *partial_, *sums_;
+  std::int32_t *states_, *before_, *ids_, *slots_, *all_states_, *all_slots_, *partial_, *arrived_;
   unsigned long long* wrong_ = nullptr;
   std::int64_t* passes_ = nullptr;
   unsigned long long wrong_here_ = 0;

@@ -72,7 +72,7 @@ __global__ void run_experts_kernel(std::int32_t* partial, const std::int32_t* st
   partial[static_cast<std::int64_t>(token) * s.hidden + h] = sum;
 }
 
-__global__ void finish_kernel(std::int32_t* states, const std::int32_t* sums,
+__global__ void finish_kernel(std::int32_t* states, const std::int32_t* parts,
                               const std::int32_t* before, const std::int32_t* ids,
                               unsigned long long* wrong, shape s) {
   extern __shared__ std::int32_t state[];
@@ -86,7 +86,9 @@ __global__ void finish_kernel(std::int32_t* states, const std::int32_t* sums,
     for (int j = 0; j < s.hidden; ++j)
       expected += weight(s.layer, expert, h * s.hidden + j) * state[j];
   }
-  const std::int32_t sum = sums[static_cast<std::int64_t>(token) * s.hidden + h];
+  std::int32_t sum = 0;
+  for (int r = 0; r < s.ranks; ++r)
+    sum += parts[(static_cast<std::int64_t>(r) * s.tokens + token) * s.hidden + h];
   if (sum != expected) atomicAdd(wrong, 1ull);
   states[static_cast<std::int64_t>(token) * s.hidden + h] = (state[h] + sum) % 16;
 }
@@ -113,11 +115,11 @@ void run_experts(std::int32_t* partial, const std::int32_t* states, const std::i
       partial, states, slots, rows, row_stride, s);
 }
 
-void finish(std::int32_t* states, const std::int32_t* sums, const std::int32_t* before,
+void finish(std::int32_t* states, const std::int32_t* parts, const std::int32_t* before,
             const std::int32_t* ids, unsigned long long* wrong, const shape& s,
             cudaStream_t stream) {
   finish_kernel<<<s.tokens, s.hidden, s.hidden * sizeof(std::int32_t), stream>>>(
-      states, sums, before, ids, wrong, s);
+      states, parts, before, ids, wrong, s);
 }
 
 }  // namespace moe

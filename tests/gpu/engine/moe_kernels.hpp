@@ -38,9 +38,10 @@ void run_experts(std::int32_t* partial, const std::int32_t* states, const std::i
                  const std::int8_t* rows, std::int64_t row_stride, const shape& s,
                  cudaStream_t stream);
 
-/// `states` of this rank's tokens become `sums` reduced to small numbers; counts in *wrong what is
-/// not what the experts `ids` give.
-void finish(std::int32_t* states, const std::int32_t* sums, const std::int32_t* before,
+/// `states` of this rank's tokens become the sums of `parts` ([ranks][tokens][hidden]: what each
+/// rank's experts add) reduced to small numbers; counts in *wrong what is not what the experts
+/// `ids` give.
+void finish(std::int32_t* states, const std::int32_t* parts, const std::int32_t* before,
             const std::int32_t* ids, unsigned long long* wrong, const shape& s,
             cudaStream_t stream);
 
