@@ -7,7 +7,8 @@
 //   mpirun -np 2 moe_engine [--steps N] [--interval N] [--transport auto|copy|nccl] [--gemm N]
 //                           [--payload-mib N] [--bytes-per-step N]
 //
-// --gemm N: also N products of 8192 x 8192 bf16 matrices a pass, which fill all multiprocessors.
+// --gemm N: also N products of 8192 x 8192 bf16 matrices a pass, which fill all multiprocessors and
+// draw power: they are random, zeros would not.
 // --payload-mib N: an expert has so many MiB more to move.
 #include <cublas_v2.h>
 #include <cuda_bf16.h>
@@ -94,6 +95,7 @@ T* device_array(std::size_t count) {
   void* memory = nullptr;
   CUDA(cudaMalloc(&memory, count * sizeof(T)));
   CUDA(cudaMemset(memory, 0, count * sizeof(T)));
+  CUDA(cudaStreamSynchronize(nullptr));  // the engine's stream does not wait for the memset's
   return static_cast<T*>(memory);
 }
 
@@ -198,8 +200,10 @@ class engine {
     cublasSetStream(blas_, stream_);
     void* workspace = device_array<char>(std::size_t{64} << 20);
     cublasSetWorkspace(blas_, workspace, std::size_t{64} << 20);
-    for (__nv_bfloat16*& m : matrices_)
-      m = device_array<__nv_bfloat16>(static_cast<std::size_t>(gemm_size) * gemm_size);
+    constexpr std::int64_t count = std::int64_t{gemm_size} * gemm_size;
+    for (__nv_bfloat16*& m : matrices_) m = device_array<__nv_bfloat16>(count);
+    for (int i : {0, 1}) moe::fill_matrix(matrices_[i], count, i, stream_);
+    CUDA(cudaGetLastError());
   }
 
   void gemm() {

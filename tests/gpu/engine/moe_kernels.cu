@@ -31,6 +31,15 @@ __global__ void fill_row_kernel(std::int8_t* row, std::int64_t row_bytes, shape 
   }
 }
 
+__global__ void fill_matrix_kernel(__nv_bfloat16* matrix, std::int64_t count, unsigned seed) {
+  const std::int64_t stride = static_cast<std::int64_t>(gridDim.x) * blockDim.x;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < count;
+       i += stride) {
+    const unsigned draw = mix(static_cast<unsigned>(i) + seed * 2654435761u);
+    matrix[i] = __float2bfloat16(static_cast<float>(static_cast<int>(draw)) * 0x1p-31f);
+  }
+}
+
 __global__ void count_pass_kernel(std::int64_t* step) { ++*step; }
 
 // A geometric choice over a ranking of the experts that turns a little every pass.
@@ -98,6 +107,10 @@ __global__ void finish_kernel(std::int32_t* states, const std::int32_t* parts,
 void fill_row(std::int8_t* row, std::int64_t row_bytes, const shape& s, int expert,
               cudaStream_t stream) {
   fill_row_kernel<<<264, 256, 0, stream>>>(row, row_bytes, s, expert);
+}
+
+void fill_matrix(__nv_bfloat16* matrix, std::int64_t count, unsigned seed, cudaStream_t stream) {
+  fill_matrix_kernel<<<264, 256, 0, stream>>>(matrix, count, seed);
 }
 
 void count_pass(std::int64_t* step, cudaStream_t stream) {

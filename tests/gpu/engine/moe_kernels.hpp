@@ -3,6 +3,7 @@
 // are the same bits wherever an expert's replica computes them. Weights follow from layer, expert
 // and position, so that any output can be checked without weights.
 
+#include <cuda_bf16.h>
 #include <cuda_runtime_api.h>
 
 #include <cstdint>
@@ -24,6 +25,9 @@ struct shape {
 /// int8 weights [hidden][hidden] of an expert, then whatever else `row_bytes` has room for.
 void fill_row(std::int8_t* row, std::int64_t row_bytes, const shape& s, int expert,
               cudaStream_t stream);
+
+/// Random values in [-1, 1] that follow from `seed` and position.
+void fill_matrix(__nv_bfloat16* matrix, std::int64_t count, unsigned seed, cudaStream_t stream);
 
 /// Adds 1 to *step, once for each pass.
 void count_pass(std::int64_t* step, cudaStream_t stream);
