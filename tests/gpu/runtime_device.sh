@@ -69,7 +69,7 @@ engine() { # OPTIONS...
   local log=$BUILD/engine.log
   if timeout "$SECONDS_EACH" mpirun -np "$gpus" "$BUILD/tests/gpu/moe_engine" "$@" > "$log" 2>&1; then
     echo "moe_engine $*"
-    grep -E "^step" "$log"
+    grep -E "^(step|bar)" "$log"
   else
     echo "moe_engine $*: FAILED"
     tail -15 "$log"

@@ -16,7 +16,7 @@
 #include <mpi.h>
 #include <nccl.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -25,6 +25,7 @@
 
 #include "runtime/ballast.h"
 #include "tests/gpu/engine/moe_kernels.hpp"
+#include "tests/gpu/engine/step_times.hpp"
 
 namespace {
 
@@ -89,6 +90,7 @@ constexpr int tokens = 256;
 constexpr int columns = 2;
 constexpr int hidden = 64;
 constexpr int gemm_size = 8192;
+constexpr int warm_up_steps = 20;  // not in the report
 
 template <typename T>
 T* device_array(std::size_t count) {
@@ -127,7 +129,7 @@ class engine {
   void run() {
     std::vector<cudaEvent_t> events(options_.steps + 1);
     for (cudaEvent_t& e : events) CUDA(cudaEventCreate(&e));
-    std::vector<int> kind(options_.steps);
+    std::vector<int> kinds(options_.steps);
     CUDA(cudaEventRecord(events[0], stream_));
     for (int step = 0; step < options_.steps; ++step) {
       CUDA(cudaGraphLaunch(graph_, stream_));
@@ -135,13 +137,15 @@ class engine {
       result.struct_size = sizeof(result);
       BALLAST(ballast_step(context_, &result));
       const bool in_flight = result.phase != BALLAST_PHASE_IDLE || result.epoch_closed != 0;
-      kind[step] = result.tables_changed != 0 ? tables_changed : in_flight ? epoch_in_flight : idle;
+      kinds[step] = result.tables_changed != 0 ? moe::tables_changed
+                    : in_flight                ? moe::epoch_in_flight
+                                               : moe::idle;
       CUDA(cudaEventRecord(events[step + 1], stream_));
       // An engine runs a few passes ahead of its GPU, not thousands.
       if (step >= 4) CUDA(cudaEventSynchronize(events[step - 4]));
     }
     CUDA(cudaStreamSynchronize(stream_));
-    report(events, kind);
+    report(events, kinds);
   }
 
   ~engine() {
@@ -153,10 +157,6 @@ class engine {
   bool good() const { return wrong_here_ == 0 && committed_ > 0; }
 
  private:
-  /// Of steps; those in which tables change are part of those with an epoch in flight.
-  enum { idle, epoch_in_flight, tables_changed };
-  static constexpr const char* names[] = {"idle", "epoch in flight", "tables changed"};
-
   moe::shape shape(int layer) const {
     return {tokens, columns, hidden, experts, ranks_, slots_per_rank_, rank_, layer};
   }
@@ -273,14 +273,7 @@ class engine {
     NCCL(ncclRecv(from_peer, count, ncclInt32, peer, nccl_, stream_));
   }
 
-  void report(const std::vector<cudaEvent_t>& events, const std::vector<int>& kind) {
-    std::vector<float> times[3];
-    for (int step = 20; step < options_.steps; ++step) {
-      float ms = 0;
-      CUDA(cudaEventElapsedTime(&ms, events[step], events[step + 1]));
-      times[kind[step]].push_back(ms * 1000);
-      if (kind[step] == tables_changed) times[epoch_in_flight].push_back(ms * 1000);
-    }
+  void report(const std::vector<cudaEvent_t>& events, std::vector<int> kinds) {
     unsigned long long wrong = 0;
     CUDA(cudaMemcpy(&wrong, wrong_, sizeof(wrong), cudaMemcpyDeviceToHost));
     MPI_Allreduce(&wrong, &wrong_here_, 1, MPI_UNSIGNED_LONG_LONG, MPI_SUM, MPI_COMM_WORLD);
@@ -288,25 +281,22 @@ class engine {
     counters.struct_size = sizeof(counters);
     BALLAST(ballast_read_counters(context_, &counters));
     committed_ = counters.epochs_committed;
-    if (rank_ != 0) return;
-    std::printf(
-        "steps %d, epochs %lld, committed %lld, dropped %lld, outputs compared %lld, wrong %llu\n",
-        options_.steps, static_cast<long long>(counters.epochs),
-        static_cast<long long>(counters.epochs_committed),
-        static_cast<long long>(counters.epochs_dropped),
-        static_cast<long long>(options_.steps) * layers * tokens * hidden * ranks_, wrong_here_);
-    for (int k : {idle, epoch_in_flight, tables_changed}) {
-      std::vector<float>& t = times[k];
-      if (t.empty()) continue;
-      std::sort(t.begin(), t.end());
-      const auto at = [&](double part) {
-        return t[static_cast<std::size_t>(part * (t.size() - 1))];
-      };
+    if (rank_ == 0)
       std::printf(
-          "step us, %-15s n %6zu  min %9.1f  p10 %9.1f  p50 %9.1f  p90 %9.1f  p99 %9.1f  max "
-          "%9.1f\n",
-          names[k], t.size(), t.front(), at(0.1), at(0.5), at(0.9), at(0.99), t.back());
+          "steps %d, epochs %lld, committed %lld, dropped %lld, outputs compared %lld, wrong "
+          "%llu\n",
+          options_.steps, static_cast<long long>(counters.epochs),
+          static_cast<long long>(counters.epochs_committed),
+          static_cast<long long>(counters.epochs_dropped),
+          static_cast<long long>(options_.steps) * layers * tokens * hidden * ranks_, wrong_here_);
+    std::vector<float> times;
+    for (int step = warm_up_steps; step < options_.steps; ++step) {
+      float ms = 0;
+      CUDA(cudaEventElapsedTime(&ms, events[step], events[step + 1]));
+      times.push_back(ms * 1000);
     }
+    kinds.erase(kinds.begin(), kinds.end() - static_cast<std::ptrdiff_t>(times.size()));
+    moe::print_step_times(times, kinds, MPI_COMM_WORLD);
   }
 
   options options_;
