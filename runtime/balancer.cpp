@@ -32,11 +32,11 @@ balancer::balancer(const balancer_parts& parts)
       steps_to_trigger_(parts.config.config.interval),
       times_(2, parts.config.config.interval, parts.config.config.window),
       report_(parts.config.cells(), parts.ranks, parts.rank),
-      marks_(parts.config.config.layers, layer_mark::none) {
+      marked_(parts.config.config.layers),
+      unpublished_(parts.config.config.layers) {
   counters_.struct_size = sizeof(counters_);
   counters_.balancing = parts.config.config.mode != BALLAST_MODE_STATIC;
   counters_.steps_since_commit = -1;
-  marked_layers_.reserve(parts.config.config.layers);
   unstaged_.reserve(parts.config.config.receives_per_batch);
   planner_job& job = parts.planning.job();
   job.loads.resize(parts.config.cells());

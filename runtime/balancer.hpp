@@ -32,6 +32,7 @@
 #include "policies/recovery.hpp"
 #include "runtime/backend.hpp"
 #include "runtime/event_ring.hpp"
+#include "runtime/layer_set.hpp"
 #include "runtime/live_placement.hpp"
 #include "runtime/load_window.hpp"
 #include "runtime/log.hpp"
@@ -126,17 +127,14 @@ class balancer {
   std::string note_damage();
   void forget_damage(int committed_batch);
   void close(int outcome, std::string_view reason);
-  void mark(int layer, bool committed);
-  void publish_marked();
+  void refresh_marked(bool committed);
+  void publish();
   bool drill_now(drill_kind kind) const;
   std::string describe_trouble(const vote& all) const;
   void log_events() const;
   [[noreturn]] void fall_silent();
 
   static constexpr int retries_max = 2;  // of an epoch
-
-  /// Why a layer's tables must be made anew.
-  enum class layer_mark : std::uint8_t { none, vacated, committed };
 
   balancer_parts parts_;
   expert_memory& memory_;
@@ -181,8 +179,8 @@ class balancer {
   std::string drop_reason_;
   std::int64_t bytes_received_before_ = 0;
   scheduled_move bad_move_ = {};
-  std::vector<std::int32_t> marked_layers_;
-  std::vector<layer_mark> marks_;      // [layers]
+  layer_set marked_;                   // whose experts have changed, since their tables were made
+  layer_set unpublished_;              // whose tables have changed, since they were published
   std::vector<expert_copy> unstaged_;  // of the commit under way, out of staging
   bool tables_changed_ = false;
 

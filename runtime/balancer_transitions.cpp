@@ -39,7 +39,7 @@ void balancer::transition(const vote& all) {
     default:
       break;
   }
-  publish_marked();
+  publish();
 }
 
 void balancer::on_planned(const vote& all) {
@@ -106,8 +106,9 @@ void balancer::begin_exchange() {
   for (const std::int32_t layer : job.made.changed) {
     if (std::ranges::equal(parts_.live.current().experts_of(layer),
                            job.made.target.experts_of(layer)))
-      mark(layer, true);
+      marked_.add(layer);
   }
+  refresh_marked(true);
   if (job.steps.batches.empty()) return close(BALLAST_OUTCOME_COMMITTED, "shares only");
   start_batches();
 }
@@ -139,7 +140,7 @@ void balancer::start_batches() {
          !(batches[started_].after_previous_commit && committed_ < started_)) {
     vacate(started_++);
   }
-  publish_marked();
+  publish();
   for (int batch = first; batch < started_; ++batch) {
     transfer_.start(batch);
     events_.add(step_, protocol_event::batch_started, batch);
@@ -156,8 +157,9 @@ void balancer::vacate(int index) {
     BALLAST_EXPECT(leaving == no_expert || parts_.live.replicas(move.layer, leaving) > 1,
                    "an expert would lose its last replica");
     parts_.live.set_expert(move.layer, move.target_slot, no_expert);
-    mark(move.layer, false);
+    marked_.add(move.layer);
   }
+  refresh_marked(false);
 }
 
 void balancer::on_arrived(const vote& all) {
@@ -197,7 +199,7 @@ void balancer::commit_batch(int index) {
       unstaged_.push_back({move.layer, transfer_.landing(move, index), {row, -1}});
     }
     parts_.live.set_expert(move.layer, move.target_slot, move.expert);
-    mark(move.layer, true);
+    marked_.add(move.layer);
     ++epoch_.moves;
     epoch_.bytes[static_cast<int>(move.link)] += memory_.expert_bytes(move.layer);
   }
@@ -205,10 +207,11 @@ void balancer::commit_batch(int index) {
   unstaged_.clear();
   for (std::int32_t r = b.first_release; r < b.first_release + b.release_count; ++r) {
     parts_.live.set_expert(steps.releases[r].layer, steps.releases[r].slot, no_expert);
-    mark(steps.releases[r].layer, true);
+    marked_.add(steps.releases[r].layer);
   }
   BALLAST_EXPECT(parts_.live.experts_lost() == 0, "an expert has lost its last replica");
   if (!damaged_.empty()) forget_damage(index);
+  refresh_marked(true);
   epoch_.step_committed = step_;
   last_commit_step_ = step_;
   events_.add(step_, protocol_event::batch_committed, index);
@@ -241,8 +244,8 @@ void balancer::on_drained(const vote& all) {
 void balancer::quarantine(const slot_ref& slot, int expert) {
   if (parts_.live.current().experts_of(slot.layer)[slot.slot] != expert) return;
   parts_.live.set_expert(slot.layer, slot.slot, no_expert);
-  mark(slot.layer, true);
-  publish_marked();  // the shares that a new plan starts from
+  marked_.add(slot.layer);
+  refresh_marked(true);
   ++counters_.slots_quarantined;
   events_.add(step_, protocol_event::quarantined, slot.slot);
   if (parts_.rank == 0) {
@@ -313,22 +316,19 @@ void balancer::close(int outcome, std::string_view reason) {
   enter(BALLAST_PHASE_IDLE);
 }
 
-void balancer::mark(int layer, bool committed) {
-  layer_mark& now = marks_[layer];
-  if (now == layer_mark::none) marked_layers_.push_back(layer);
-  now = std::max(now, committed ? layer_mark::committed : layer_mark::vacated);
+void balancer::refresh_marked(bool committed) {
+  for (const std::int32_t layer : marked_.layers()) {
+    parts_.live.refresh(layer, parts_.planning.job().made.target, committed);
+    unpublished_.add(layer);
+  }
+  marked_.clear();
 }
 
-void balancer::publish_marked() {
-  if (marked_layers_.empty()) return;
-  for (const std::int32_t layer : marked_layers_) {
-    parts_.live.refresh(layer, parts_.planning.job().made.target,
-                        marks_[layer] == layer_mark::committed);
-    marks_[layer] = layer_mark::none;
-  }
-  parts_.weights.publish(marked_layers_);
+void balancer::publish() {
+  if (unpublished_.layers().empty()) return;
+  parts_.weights.publish(unpublished_.layers());
   tables_changed_ = true;
-  marked_layers_.clear();
+  unpublished_.clear();
 }
 
 }  // namespace ballast
