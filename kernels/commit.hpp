@@ -19,7 +19,7 @@ struct table_copy {
 void commit_tables_host(std::span<const table_copy> tables);
 
 /// The same in one kernel; the list `tables` [count] and each `from` are device-readable, each `to`
-/// is device memory. From pinned host memory it takes 3 to 5 times as long.
+/// is device memory. From pinned host memory it takes 3 to 4 times as long.
 device_status commit_tables_device(const table_copy* tables, std::int32_t count,
                                    device_stream stream);
 

@@ -186,6 +186,15 @@ ballast_status ballast_route(ballast_context* context, int32_t layer, const ball
   });
 }
 
+ballast_status ballast_record_route(ballast_context* context, int32_t layer, const ballast_ids* ids,
+                                    int32_t mode, void* slots) {
+  return guard([&] {
+    require_argument(context, "context");
+    require_argument(ids, "ids");
+    context->runtime.record_route(layer, *ids, mode, slots);
+  });
+}
+
 ballast_status ballast_step(ballast_context* context, ballast_step_result* result) {
   return guard([&] {
     require_argument(context, "context");

@@ -10,7 +10,7 @@
  *     for each layer: ballast_register_layer(context, layer, tensors, tensor_count);
  *     ballast_start(context);
  *     for each forward pass:
- *         for each layer: ballast_record(...); ballast_route(...);  ... the model ...
+ *         for each layer: ballast_record_route(...);  ... the model ...
  *         ballast_step(context, NULL);
  *     ballast_destroy(context);
  *
@@ -378,24 +378,26 @@ BALLAST_API ballast_status ballast_create(const ballast_config* config, MPI_Comm
  * spare_rows; slot p of this rank is row p. */
 typedef struct ballast_tensor {
   void* base; /* host memory, or memory of this context's GPU, allocated or mapped (cuMemMap, also in
-               * several pieces); the caller's, until ballast_destroy. GPUs pull large rows fastest
-               * that begin at multiples of 64 KiB */
+               * several pieces); the caller's, until ballast_destroy. Memory that was mapped the
+               * island's other ranks open by its file descriptors, for which this process lets all
+               * processes of its user trace it (PR_SET_PTRACER). Large rows at multiples of 64 KiB
+               * were never pulled slowly by GPUs, others sometimes were */
   size_t row_bytes;  /* > 0; the same on all ranks */
   size_t row_stride; /* >= row_bytes */
 } ballast_tensor;
 
 /* Local. Registers the tensors of `layer` in the order that all ranks use: 1..64 of them.
  * INVALID_ARGUMENT: layer out of range or registered, NULL base, zero bytes, stride too small,
- * tensors that overlap (layer and tensor named); with the CUDA backend also host, managed, freed
- * and other devices' memory, and rows beyond their allocation. STATE: after ballast_start. */
+ * tensors that overlap, also those of other layers (layer and tensor named); with the CUDA backend
+ * also host, managed, freed and other devices' memory, and rows beyond their allocation. STATE:
+ * after ballast_start. */
 BALLAST_API ballast_status ballast_register_layer(ballast_context* context, int32_t layer,
                                                   const ballast_tensor* tensors,
                                                   int32_t tensor_count);
 
 /* Local. `bytes` of memory of the kind that the context's tensors are in, the library's, until
- * ballast_destroy. On a GPU it can be read by the copy engines of the island's other GPUs (as any
- * cudaMalloc memory can; memory mapped by the driver's virtual memory functions cannot, and then
- * weights travel by NCCL). MEMORY. STATE: after ballast_start. */
+ * ballast_destroy. On a GPU it is of cudaMalloc, which the copy engines of the island's other GPUs
+ * can read. MEMORY. STATE: after ballast_start. */
 BALLAST_API ballast_status ballast_alloc(ballast_context* context, size_t bytes, void** memory);
 
 /* Collective, blocking. Compares tensor sizes over ranks, hashes every occupied row and checks that
@@ -479,6 +481,11 @@ enum {
  */
 BALLAST_API ballast_status ballast_route(ballast_context* context, int32_t layer,
                                          const ballast_ids* ids, int32_t mode, void* slots);
+
+/* Local, does not block. ballast_record and ballast_route of the same ids; on a GPU one kernel that
+ * reads them once. */
+BALLAST_API ballast_status ballast_record_route(ballast_context* context, int32_t layer,
+                                                const ballast_ids* ids, int32_t mode, void* slots);
 
 /* ---- the step ------------------------------------------------------------------------ */
 

@@ -57,6 +57,17 @@ void runtime::record_time(std::int64_t ns) {
 }
 
 void runtime::route(int layer, const ballast_ids& ids, int mode, void* slots) const {
+  require_routable(layer, ids, mode, slots);
+  backend_->route(layer, ids, mode, balancer_->step_number(), slots);
+}
+
+void runtime::record_route(int layer, const ballast_ids& ids, int mode, void* slots) {
+  require_routable(layer, ids, mode, slots);
+  backend_->record_route(layer, ids, mode, balancer_->step_number(), slots, balancer_->listening());
+}
+
+void runtime::require_routable(int layer, const ballast_ids& ids, int mode,
+                               const void* slots) const {
   require_started();
   require_layer(layer);
   check_ids(ids);
@@ -64,7 +75,6 @@ void runtime::route(int layer, const ballast_ids& ids, int mode, void* slots) co
     throw error(BALLAST_ERROR_INVALID_ARGUMENT, fmt::format("mode is {}, expected 0 to 4", mode));
   }
   if (ids.tokens > 0) require_argument(slots, "slots");
-  backend_->route(layer, ids, mode, balancer_->step_number(), slots);
 }
 
 void runtime::step(ballast_step_result* result) {

@@ -32,6 +32,7 @@ class runtime {
   void record_counts(int layer, const std::int64_t* counts);
   void record_time(std::int64_t ns);
   void route(int layer, const ballast_ids& ids, int mode, void* slots) const;
+  void record_route(int layer, const ballast_ids& ids, int mode, void* slots);
   void step(ballast_step_result* result);
   void pause(int how);
   void resume();
@@ -55,6 +56,7 @@ class runtime {
 
  private:
   void require_started() const;
+  void require_routable(int layer, const ballast_ids& ids, int mode, const void* slots) const;
   void require_idle() const;
   recovery recover_from(const rank_marks& marks) const;
   void require_loaded(const recovery& found) const;

@@ -42,8 +42,7 @@ class host_replay : public replay_backend {
     ballast_ids_init(&ids);
     ids.ids = given.data();
     ids.tokens = ids.valid_tokens = static_cast<std::int64_t>(given.size());
-    check(ballast_record(context, layer, &ids));
-    check(ballast_route(context, layer, &ids, BALLAST_ROUTE_SHARES, slots_.data()));
+    check(ballast_record_route(context, layer, &ids, BALLAST_ROUTE_SHARES, slots_.data()));
     std::int64_t* routed = routed_.data() + static_cast<std::size_t>(layer) * mpi_.size();
     for (const std::int32_t slot : slots_) {
       if (slot >= 0) ++routed[slot / shape_.rows_per_rank];

@@ -16,6 +16,10 @@ namespace {
 
 cudaStream_t as_stream(void* stream) { return static_cast<cudaStream_t>(stream); }
 
+std::size_t size_of_id(const ballast_ids& ids) {
+  return ids.type == BALLAST_IDS_INT64 ? sizeof(std::int64_t) : sizeof(std::int32_t);
+}
+
 void check_launch(device_status code, const char* what) {
   check_cuda(static_cast<cudaError_t>(code), what);
 }
@@ -69,7 +73,7 @@ cuda_backend::cuda_backend(const settings& config, const live_placement& live, M
       tables_(live, compute_, config.config.deadline_seconds),
       node_of_rank_(config.layout.ranks()),
       step_(1),
-      checked_(2 * static_cast<std::size_t>(config.config.layers), nullptr) {}
+      checked_(config.config.layers) {}
 
 cuda_backend::~cuda_backend() {
   int before = 0;
@@ -96,6 +100,7 @@ void cuda_backend::connect(const cluster_map& cluster) {
   for (const rank_place& place : cluster.ranks) nodes.push_back(place.node);
   BALLAST_CUDA(cudaMemcpy(node_of_rank_.data(), nodes.data(), nodes.size() * sizeof(std::int32_t),
                           cudaMemcpyHostToDevice));
+  BALLAST_CUDA(cudaStreamSynchronize(cudaStreamLegacy));  // background streams do not wait for it
   connect_island(cluster);
   connect_nccl(cluster);
   device_exchange::options options;
@@ -125,17 +130,27 @@ void cuda_backend::connect_island(const cluster_map& cluster) {
   char pulls = config_.config.transport != BALLAST_TRANSPORT_NCCL && neighbours > 1;
   if (pulls != 0) {
     links_.peers = peer_memory::connect(island_comm_.get(), memory_, deadline);
-    if (!links_.peers.why_not().empty()) {
-      log_(BALLAST_LOG_WARNING, fmt::format("rank {}: no copies from other GPUs of the island: {}",
-                                            rank_, links_.peers.why_not()));
-      pulls = 0;
-    }
+    if (!links_.peers.why_not().empty()) pulls = 0;
   }
   links_.pulls = gather_one(comm_, pulls, deadline, "how GPUs are reached");
+  warn_of_fallback(links_.peers.why_not());
   for (int r = 0; r < ranks; ++r) {
     for (int other = 0; other < ranks; ++other) {
       if (links_.island[other] == links_.island[r] && links_.pulls[other] == 0) links_.pulls[r] = 0;
     }
+  }
+}
+
+// Rank 0 says it of all ranks: by default its warnings are shown, and the others' are not.
+void cuda_backend::warn_of_fallback(const std::string& why_not) {
+  const auto reasons = gather_values(comm_, std::span<const char>(why_not),
+                                     config_.config.deadline_seconds, "how GPUs are reached");
+  for (std::size_t r = 0; rank_ == 0 && r < reasons.size(); ++r) {
+    if (reasons[r].empty()) continue;
+    log_(BALLAST_LOG_WARNING,
+         fmt::format("rank {} cannot pull weights from the other GPUs of its island, whose weights "
+                     "so travel by NCCL, which is slower: {}",
+                     r, std::string_view(reasons[r].data(), reasons[r].size())));
   }
 }
 
@@ -198,7 +213,7 @@ void cuda_backend::record(int layer, const ballast_ids& ids, bool) {
   const device_guard guard(device_);
   bool capturing = false;
   const cudaStream_t stream = stream_for(ids, capturing);
-  check_pointer(ids.ids, "ids.ids", checked_[layer]);
+  check_ids_there(layer, ids);
   check_launch(record_device(to_matrix(ids), window_.counts_of(layer),
                              {ids.valid_tokens_at, nullptr}, stream),
                "record_device");
@@ -207,7 +222,7 @@ void cuda_backend::record(int layer, const ballast_ids& ids, bool) {
 // Into counters that are never reset, as from the ids.
 void cuda_backend::record_counts(int layer, const std::int64_t* counts, bool) {
   const device_guard guard(device_);
-  check_pointer(counts, "counts", checked_[layer]);
+  check_pointer(counts, "counts", alignof(std::int64_t), checked_[layer].ids);
   check_launch(add_counts_device(counts, window_.counts_of(layer), compute_), "add_counts_device");
 }
 
@@ -217,13 +232,36 @@ void cuda_backend::route(int layer, const ballast_ids& ids, int mode, std::int64
   const device_guard guard(device_);
   bool capturing = false;
   const cudaStream_t stream = stream_for(ids, capturing);
-  check_pointer(ids.ids, "ids.ids", checked_[layer]);
-  check_pointer(slots, "slots", checked_[config_.config.layers + layer]);
-  const route_origin origin = {rank_, config_.rows_per_rank(), node_of_rank_.data(), step};
-  const replay_values replay = {ids.valid_tokens_at, capturing ? step_.data() : nullptr};
-  check_launch(route_device(to_matrix(ids), tables_.tables(layer), origin,
-                            static_cast<route_mode>(mode), slots, replay, stream),
-               "route_device");
+  check_ids_there(layer, ids);
+  check_pointer(slots, "slots", size_of_id(ids), checked_[layer].slots);
+  check_launch(
+      route_device(to_matrix(ids), tables_.tables(layer), origin_at(step),
+                   static_cast<route_mode>(mode), slots, replay_of(ids, capturing), stream),
+      "route_device");
+}
+
+void cuda_backend::record_route(int layer, const ballast_ids& ids, int mode, std::int64_t step,
+                                void* slots, bool) {
+  if (ids.tokens == 0) return;
+  const device_guard guard(device_);
+  bool capturing = false;
+  const cudaStream_t stream = stream_for(ids, capturing);
+  check_ids_there(layer, ids);
+  check_pointer(slots, "slots", size_of_id(ids), checked_[layer].slots);
+  check_launch(record_route_device(to_matrix(ids), window_.counts_of(layer), tables_.tables(layer),
+                                   origin_at(step), static_cast<route_mode>(mode), slots,
+                                   replay_of(ids, capturing), stream),
+               "record_route_device");
+}
+
+route_origin cuda_backend::origin_at(std::int64_t step) const {
+  return {rank_, config_.rows_per_rank(), node_of_rank_.data(), step};
+}
+
+// From the first capture of a route on, each step writes its number where replays read it.
+replay_values cuda_backend::replay_of(const ballast_ids& ids, bool capturing) {
+  captured_ |= capturing;
+  return {ids.valid_tokens_at, capturing ? step_.data() : nullptr};
 }
 
 cudaStream_t cuda_backend::stream_for(const ballast_ids& ids, bool& capturing) {
@@ -231,13 +269,24 @@ cudaStream_t cuda_backend::stream_for(const ballast_ids& ids, bool& capturing) {
   cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
   BALLAST_CUDA(cudaStreamIsCapturing(stream, &status));
   capturing = status == cudaStreamCaptureStatusActive;
-  captured_ |= capturing;
   return stream;
 }
 
-// The pointer found good last is not asked about again: an engine passes the same buffers each
-// time.
-void cuda_backend::check_pointer(const void* pointer, const char* name, const void*& checked) {
+void cuda_backend::check_ids_there(int layer, const ballast_ids& ids) {
+  check_pointer(ids.ids, "ids.ids", size_of_id(ids), checked_[layer].ids);
+  if (ids.valid_tokens_at == nullptr) return;
+  check_pointer(ids.valid_tokens_at, "ids.valid_tokens_at", alignof(std::int64_t),
+                checked_[layer].valid_tokens);
+}
+
+// What a kernel would stumble over ends the context of the engine's GPU. The pointer found good
+// last is not asked about again: an engine passes the same buffers each time.
+void cuda_backend::check_pointer(const void* pointer, const char* name, std::size_t alignment,
+                                 const void*& checked) {
+  if (reinterpret_cast<std::uintptr_t>(pointer) % alignment != 0) {
+    throw error(BALLAST_ERROR_INVALID_ARGUMENT,
+                fmt::format("{} is no multiple of {} bytes: {}", name, alignment, pointer));
+  }
   if (pointer == checked) return;
   cudaPointerAttributes found = {};
   BALLAST_CUDA(cudaPointerGetAttributes(&found, pointer));

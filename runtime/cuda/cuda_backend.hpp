@@ -40,6 +40,8 @@ class cuda_backend final : public backend {
   void record(int layer, const ballast_ids& ids, bool listening) override;
   void record_counts(int layer, const std::int64_t* counts, bool listening) override;
   void route(int layer, const ballast_ids& ids, int mode, std::int64_t step, void* slots) override;
+  void record_route(int layer, const ballast_ids& ids, int mode, std::int64_t step, void* slots,
+                    bool listening) override;
   std::int64_t ids_out_of_range() const override { return window_.ids_out_of_range(); }
 
   bool listens_at(std::int64_t step) const override { return window_.listens_at(step); }
@@ -57,9 +59,21 @@ class cuda_backend final : public backend {
   std::int32_t transport_from(int rank) const override;
 
  private:
+  /// Pointers that were found to be device memory last.
+  struct checked_pointers {
+    const void* ids = nullptr;
+    const void* slots = nullptr;
+    const void* valid_tokens = nullptr;
+  };
+
   cudaStream_t stream_for(const ballast_ids& ids, bool& capturing);
-  void check_pointer(const void* pointer, const char* name, const void*& checked);
+  void check_ids_there(int layer, const ballast_ids& ids);
+  void check_pointer(const void* pointer, const char* name, std::size_t alignment,
+                     const void*& checked);
+  route_origin origin_at(std::int64_t step) const;
+  replay_values replay_of(const ballast_ids& ids, bool capturing);
   void connect_island(const cluster_map& cluster);
+  void warn_of_fallback(const std::string& why_not);
   void connect_nccl(const cluster_map& cluster);
 
   const settings& config_;
@@ -73,9 +87,9 @@ class cuda_backend final : public backend {
   device_window window_;
   device_tables tables_;
   device_buffer<std::int32_t> node_of_rank_;
-  device_buffer<std::int64_t> step_;  // what captured graphs route by
-  bool captured_ = false;
-  std::vector<const void*> checked_;  // [2][layers] pointers found to be device memory
+  device_buffer<std::int64_t> step_;       // what captured graphs route by
+  bool captured_ = false;                  // a route
+  std::vector<checked_pointers> checked_;  // [layers]
   mpi_comm island_comm_;
   device_links links_;
   std::unique_ptr<device_exchange> exchange_;

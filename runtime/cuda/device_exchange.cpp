@@ -199,8 +199,8 @@ void device_exchange::find_readable(const active_batch& a, arrival& in) {
 }
 
 // Of the earliest batch of which something can be read, as much as travels together; false if this
-// step pulls nothing more. A later batch must not get ahead: two that arrive together commit
-// together, and the engines rest until the next two can begin.
+// step pulls nothing more. A later batch gets ahead only while the earlier waits for tokens: two
+// that arrive together commit together, and the engines rest until the next two can begin.
 bool device_exchange::pull_group() {
   for (int i = 0; i < active_count_; ++i) {
     active_batch& a = active(i);

@@ -1,6 +1,6 @@
 #pragma once
 // Moves the weights of a schedule's batches between GPUs and checks what arrives, while the model
-// computes. Nothing here waits for a GPU: the host polls events, streams wait on events.
+// computes. No step waits for a GPU: the host polls events, streams wait on events.
 //
 //   compute  the caller's: pass, tables (rows leave service), `ready`, passes, copies, tables
 //

@@ -167,6 +167,22 @@ TEST(api, counts_that_are_negative_or_overflow_are_refused_whole) {
   EXPECT_EQ(e.newest_epoch().window_tokens, most);
 }
 
+TEST(api, record_and_route_in_one_call_are_as_one_after_the_other) {
+  engine e;
+  e.started();
+  const std::vector<std::int32_t> values = {0, 1, 2, 3, -1, 9, 0, 0};
+  const ballast_ids ids = ids_of(values, 4);
+  for (int mode = BALLAST_ROUTE_SHARES; mode <= BALLAST_ROUTE_RANK_INVARIANT; ++mode) {
+    std::vector<std::int32_t> slots(8, -7);
+    std::vector<std::int32_t> both(8, -7);
+    ASSERT_EQ(ballast_route(e.context, 0, &ids, mode, slots.data()), BALLAST_OK);
+    ASSERT_EQ(ballast_record_route(e.context, 0, &ids, mode, both.data()), BALLAST_OK);
+    EXPECT_EQ(both, slots) << "mode " << mode;
+  }
+  e.step_until_closed();
+  EXPECT_EQ(e.newest_epoch().window_tokens, 5 * 6);  // five modes, six ids in range
+}
+
 TEST(api, routes_follow_the_tables_in_both_id_types) {
   engine e;
   e.started();

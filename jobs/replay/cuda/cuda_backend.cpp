@@ -153,8 +153,7 @@ void cuda_replay::play(ballast_context* context, int layer, std::span<const std:
   ballast_ids_init(&ids);
   ids.ids = ids_.data();
   ids.tokens = ids.valid_tokens = static_cast<std::int64_t>(given.size());
-  check(ballast_record(context, layer, &ids));
-  check(ballast_route(context, layer, &ids, BALLAST_ROUTE_SHARES, slots_.data()));
+  check(ballast_record_route(context, layer, &ids, BALLAST_ROUTE_SHARES, slots_.data()));
   BALLAST_GPU(count_routed(slots_.data(), ids.tokens, shape_.rows_per_rank,
                            routed_.data() + static_cast<std::size_t>(layer) * mpi_.size(),
                            compute_.get()));

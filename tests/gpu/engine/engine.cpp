@@ -236,8 +236,7 @@ class engine {
     ids.columns = columns;
     ids.tokens = ids.valid_tokens = tokens;
     ids.stream = stream_;
-    BALLAST(ballast_record(context_, layer, &ids));
-    BALLAST(ballast_route(context_, layer, &ids, BALLAST_ROUTE_SHARES, slots_));
+    BALLAST(ballast_record_route(context_, layer, &ids, BALLAST_ROUTE_SHARES, slots_));
     CUDA(cudaMemcpyAsync(before_, states_, tokens * hidden * sizeof(std::int32_t),
                          cudaMemcpyDeviceToDevice, stream_));
     dispatch();
