@@ -44,12 +44,12 @@ extent extent_of(const ballast_tensor& tensor, int rows, std::string& why_not) {
 
 // Tensors may be interleaved row by row (one allocation, strides larger than rows), so two tensors
 // overlap only if two of their rows do.
-bool rows_overlap(const ballast_tensor& a, const ballast_tensor& b, int rows) {
+bool rows_overlap(const ballast_tensor& a, int rows_a, const ballast_tensor& b, int rows_b) {
   const auto begin_a = reinterpret_cast<std::uintptr_t>(a.base);
   const auto begin_b = reinterpret_cast<std::uintptr_t>(b.base);
   int i = 0;
   int j = 0;
-  while (i < rows && j < rows) {
+  while (i < rows_a && j < rows_b) {
     const std::uintptr_t at_a = begin_a + i * a.row_stride;
     const std::uintptr_t at_b = begin_b + j * b.row_stride;
     if (at_a < at_b + b.row_bytes && at_b < at_a + a.row_bytes) return true;
@@ -104,7 +104,7 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
     check_space(layer, i, tensors[i].base, extents[i].end - extents[i].begin);
     for (int j = 0; j < i; ++j) {
       const bool apart = extents[i].begin >= extents[j].end || extents[j].begin >= extents[i].end;
-      if (!apart && rows_overlap(tensors[i], tensors[j], rows)) {
+      if (!apart && rows_overlap(tensors[i], rows, tensors[j], rows)) {
         reject(layer, i, fmt::format("rows overlap with tensor {}", j));
       }
     }
@@ -119,8 +119,27 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
     memory.staging_offset.push_back(round_up(memory.staging_bytes, alignment));
     memory.staging_bytes = memory.staging_offset.back() + round_up(tensors[i].row_bytes, alignment);
     memory.expert_bytes += static_cast<std::int64_t>(tensors[i].row_bytes);
+    memory.begin = std::min(i == 0 ? extents[i].begin : memory.begin, extents[i].begin);
+    memory.end = std::max(memory.end, extents[i].end);
   }
+  check_apart(layer, memory);
   layers_[layer] = std::move(memory);
+}
+
+// A move would write over the experts of another layer.
+void expert_memory::check_apart(int layer, const layer_memory& memory) const {
+  for (int other = 0; other < layers(); ++other) {
+    const layer_memory& there = layers_[other];
+    if (memory.begin >= there.end || there.begin >= memory.end) continue;
+    for (std::size_t i = 0; i < memory.tensors.size(); ++i) {
+      for (std::size_t j = 0; j < there.tensors.size(); ++j) {
+        if (rows_overlap(memory.tensors[i], rows(layer), there.tensors[j], rows(other))) {
+          reject(layer, static_cast<int>(i),
+                 fmt::format("rows overlap with layer {}, tensor {}", other, j));
+        }
+      }
+    }
+  }
 }
 
 int expert_memory::first_missing_layer() const {

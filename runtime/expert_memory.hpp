@@ -52,6 +52,8 @@ class expert_memory {
 
   int layers() const { return static_cast<int>(layers_.size()); }
   int rows_per_rank() const { return rows_per_rank_; }
+  /// Those of the layer that have memory: rows 0 to this - 1.
+  int rows(int layer) const { return rows_of_layer_[layer]; }
   int staging_rows() const { return staging_rows_; }
   int tensor_count(int layer) const { return static_cast<int>(layers_[layer].tensors.size()); }
   std::size_t tensor_bytes(int layer, int tensor) const {
@@ -65,8 +67,7 @@ class expert_memory {
   }
   /// From its first row's first byte to its last row's last.
   std::size_t tensor_span(int layer, int tensor) const {
-    return (rows_of_layer_[layer] - 1) * tensor_stride(layer, tensor) +
-           tensor_bytes(layer, tensor);
+    return (rows_of_layer_[layer] - 1) * tensor_stride(layer, tensor) + tensor_bytes(layer, tensor);
   }
   std::byte* address(int layer, int tensor, weight_location where) const;
   /// Where a tensor begins in the staging, of a place there; the same on all ranks.
@@ -97,6 +98,8 @@ class expert_memory {
     std::vector<std::size_t> staging_offset;  // of each tensor in a staging row, aligned
     std::size_t staging_bytes = 0;
     std::int64_t expert_bytes = 0;
+    std::uintptr_t begin = 0;  // of all its rows
+    std::uintptr_t end = 0;
   };
   /// Decides on the sizes of staging; returns the bytes of both halves. Throws error(MEMORY).
   std::size_t lay_out_staging(int rows);
@@ -106,6 +109,8 @@ class expert_memory {
   [[noreturn]] static void reject(int layer, int tensor, const std::string& why);
 
  private:
+  void check_apart(int layer, const layer_memory& memory) const;
+
   int experts_;
   int rows_per_rank_;
   std::vector<std::int32_t> rows_of_layer_;  // [layers]

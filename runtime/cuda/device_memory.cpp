@@ -54,7 +54,8 @@ void device_memory::allocate_staging(int rows) {
     const auto add = [&](weight_location where) {
       for (int t = 0; t < tensor_count(layer); ++t) all.push_back(address(layer, t, where));
     };
-    for (int row = 0; row < rows_per_rank(); ++row) add({row, -1});
+    for (int row = 0; row < this->rows(layer); ++row) add({row, -1});
+    all.resize(all.size() + std::size_t(rows_per_rank() - this->rows(layer)) * tensor_count(layer));
     for (int half = 0; half < 2; ++half) {
       for (int row = 0; row < rows; ++row) add({row, half});
     }
@@ -62,6 +63,7 @@ void device_memory::allocate_staging(int rows) {
   addresses_ = device_buffer<void*>(all.size());
   BALLAST_CUDA(
       cudaMemcpy(addresses_.data(), all.data(), all.size() * sizeof(void*), cudaMemcpyDefault));
+  BALLAST_CUDA(cudaStreamSynchronize(cudaStreamLegacy));  // background streams do not wait for it
   scratch_ = device_buffer<std::uint64_t>(hash_scratch_size(tensor_count_max(), rows_per_rank()));
   hashes_ = pinned_buffer<std::uint64_t>(rows_per_rank());
 }
@@ -91,7 +93,7 @@ void device_memory::hash_rows(int layer, std::span<const std::int32_t> rows,
                               std::uint64_t* hashes) const {
   const device_guard guard(device_);
   check_cuda(static_cast<cudaError_t>(hash_experts_device(shapes_[layer], rows_at(layer, {0, -1}),
-                                                          rows_per_rank(), hashes_.data(),
+                                                          this->rows(layer), hashes_.data(),
                                                           scratch_.data(), 0, stream_.get())),
              "hash_experts_device");
   BALLAST_CUDA(cudaStreamSynchronize(stream_.get()));

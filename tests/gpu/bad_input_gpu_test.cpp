@@ -113,6 +113,35 @@ TEST(gpu_bad_input, staging_that_does_not_fit_is_refused_with_its_size) {
       << ballast_last_error();
 }
 
+// Rows beyond slots_per_layer need no memory: an allocation of exactly the others is enough, though
+// what lies behind it cannot be read.
+TEST(gpu_bad_input, rows_that_a_layer_does_not_have_are_not_touched) {
+  constexpr std::size_t large = std::size_t{64} << 20;
+  ballast_config config = one_layer();
+  const std::int32_t fewer = rows - 1;
+  config.slots_per_layer = &fewer;
+  const owned_context context = make_context(config);
+  const device_memory_owner weights = device_bytes(fewer * large);
+  const ballast_tensor tensor = {weights.get(), large, large};
+  ASSERT_EQ(ballast_register_layer(context.get(), 0, &tensor, 1), BALLAST_OK)
+      << ballast_last_error();
+  EXPECT_EQ(ballast_start(context.get()), BALLAST_OK) << ballast_last_error();
+  EXPECT_EQ(cudaDeviceSynchronize(), cudaSuccess);
+}
+
+TEST(gpu_bad_input, memory_of_two_layers_that_overlaps_is_refused) {
+  ballast_config config = one_layer();
+  config.layers = 2;
+  const owned_context context = make_context(config);
+  const device_memory_owner weights = device_bytes(rows * row_bytes);
+  const ballast_tensor tensor = {weights.get(), row_bytes, row_bytes};
+  ASSERT_EQ(ballast_register_layer(context.get(), 0, &tensor, 1), BALLAST_OK);
+  EXPECT_EQ(ballast_register_layer(context.get(), 1, &tensor, 1), BALLAST_ERROR_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(ballast_last_error()).find("rows overlap with layer 0, tensor 0"),
+            std::string::npos)
+      << ballast_last_error();
+}
+
 TEST(gpu_bad_input, host_ids_are_refused_and_ids_out_of_range_are_counted) {
   const owned_context context = make_context(one_layer());
   const device_memory_owner weights = device_bytes(rows * row_bytes);
@@ -128,6 +157,22 @@ TEST(gpu_bad_input, host_ids_are_refused_and_ids_out_of_range_are_counted) {
   EXPECT_NE(std::string(ballast_last_error()).find("no device memory"), std::string::npos);
 
   const device_memory_owner there = device_bytes(chosen.size() * sizeof(chosen[0]));
+  const auto refused = [&](const char* why, void* slots_given) {
+    EXPECT_EQ(ballast_record_route(context.get(), 0, &ids, BALLAST_ROUTE_SHARES, slots_given),
+              BALLAST_ERROR_INVALID_ARGUMENT);
+    EXPECT_NE(std::string(ballast_last_error()).find(why), std::string::npos)
+        << ballast_last_error();
+  };
+  std::vector<std::int32_t> host_slots(chosen.size());
+  const std::int64_t host_count = 1;
+  ids.ids = there.get();
+  refused("slots is no device memory", host_slots.data());
+  refused("slots is no multiple of 4 bytes", static_cast<std::byte*>(there.get()) + 2);
+  ids.valid_tokens_at = &host_count;
+  refused("ids.valid_tokens_at is no device memory", there.get());
+  ids.valid_tokens_at = nullptr;
+  ids.ids = static_cast<std::byte*>(there.get()) + 1;
+  refused("ids.ids is no multiple of 4 bytes", there.get());
   cudaMemcpy(there.get(), chosen.data(), chosen.size() * sizeof(chosen[0]), cudaMemcpyHostToDevice);
   const device_memory_owner slots = device_bytes(chosen.size() * sizeof(chosen[0]));
   ids.ids = there.get();

@@ -15,7 +15,7 @@ export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_pml=ob1 OMPI_MCA_btl=sel
 : "${NCCL_NVLS_ENABLE:=0}"
 : "${EVERY:=5}" # of the sweep's settings: a context on a GPU starts in 0.1 s. No factor 2 or 3
 export NCCL_NVLS_ENABLE
-tests=(gpu_bad_input_test gpu_allocation_test gpu_times_told_test gpu_drill_test gpu_protocol_test gpu_sweep_test)
+tests=(gpu_bad_input_test gpu_allocation_test gpu_times_told_test gpu_ranks_test gpu_drill_test gpu_protocol_test gpu_sweep_test)
 
 nvidia-smi -L
 generator=()

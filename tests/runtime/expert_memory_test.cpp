@@ -105,6 +105,25 @@ TEST(expert_memory, interleaved_tensors_are_accepted_as_long_as_their_rows_are_a
   EXPECT_EQ(refusal({{at(0), 4, 40}, {at(44), 4, 20}}), "accepted");
 }
 
+TEST(expert_memory, rows_of_two_layers_that_overlap_are_refused) {
+  expert_memory memory(3, 4, rows);
+  ASSERT_EQ(refusal(memory, 1, {{at(0), 8, 32}, {at(400), 8, 8}}), "accepted");
+  EXPECT_EQ(refusal(memory, 0, {{at(0), 8, 32}}),
+            "layer 0, tensor 0: rows overlap with layer 1, tensor 0");
+  EXPECT_EQ(refusal(memory, 0, {{at(8), 8, 32}, {at(407), 1, 1}}),
+            "layer 0, tensor 1: rows overlap with layer 1, tensor 1");
+  EXPECT_EQ(refusal(memory, 0, {{at(8), 8, 32}}), "accepted");  // one allocation [row][layer]
+  EXPECT_EQ(refusal(memory, 2, {{at(16), 16, 32}}), "accepted");
+}
+
+// A layer of fewer rows needs no memory for the others.
+TEST(expert_memory, only_rows_that_a_layer_has_can_overlap) {
+  expert_memory memory(2, 4, rows);
+  memory.limit_rows({rows - 1, rows});
+  ASSERT_EQ(refusal(memory, 0, {{at(0), 8, 8}}), "accepted");
+  EXPECT_EQ(refusal(memory, 1, {{at(8 * (rows - 1)), 8, 8}}), "accepted");
+}
+
 TEST(expert_memory, overlap_is_what_marking_every_byte_says) {
   for (std::uint64_t seed = 0; seed < 3000; ++seed) {
     std::mt19937_64 random(seed);
@@ -178,11 +197,11 @@ TEST(expert_memory, staging_rows_are_apart_and_hold_a_whole_expert_of_any_layer)
 TEST(expert_memory, large_rows_in_staging_are_multiples_of_64_kib_apart) {
   constexpr std::size_t unit = 64 << 10;
   constexpr std::size_t large = (1 << 20) + 8;
-  std::vector<std::byte> weights(rows * large);
+  std::vector<std::byte> weights(2 * rows * large);
   expert_memory memory(2, 4, rows);
   memory.register_layer(0, std::vector<ballast_tensor>{{weights.data(), large, large}});
   memory.register_layer(
-      1, std::vector<ballast_tensor>{{at(0), 24, 32}, {weights.data(), large, large}});
+      1, std::vector<ballast_tensor>{{at(0), 24, 32}, {&weights[rows * large], large, large}});
   memory.allocate_staging(2);
   const std::byte* const first = memory.address(0, 0, {0, 0});
   for (int half = 0; half < 2; ++half) {
