@@ -7,7 +7,7 @@ if(NOT BALLAST_CUDA MATCHES "^(AUTO|ON|OFF)$")
 endif()
 
 set(BALLAST_CUDA_FOUND OFF)
-set(oldest_cuda 12.4) # launches that overlap the kernel before them, also in captured graphs
+set(oldest_cuda 12.5) # cudaGetDriverEntryPointByVersion
 if(BALLAST_CUDA STREQUAL "OFF")
   set(BALLAST_CUDA_SUMMARY "switched off")
   return()
