@@ -88,7 +88,7 @@ class overlap_bench {
   void meet(load_loop& load);
   double bare_beside(load_loop& load, bare_transfer& bare, const gpu::stream& stream,
                      std::int64_t experts);
-  overlap_row ballast_beside(load_loop& load);
+  overlap_row ballast_beside(load_loop& load, std::int32_t verify);
   overlap_row bare_row(load_loop& load, const std::string& name, bare_kind kind, int ctas,
                        std::int64_t experts);
   load_times add(const overlap_row& row, load_loop& load);
@@ -192,18 +192,16 @@ overlap_row overlap_bench::bare_row(load_loop& load, const std::string& name, ba
   return row;
 }
 
-overlap_row overlap_bench::ballast_beside(load_loop& load) {
+overlap_row overlap_bench::ballast_beside(load_loop& load, std::int32_t verify) {
   ballast_config config;
   ballast_config_init(&config);
   config.transport = BALLAST_TRANSPORT_COPY;
-  // The copies alone, as the transfers they are compared with; what hashing costs shows at the
-  // reads.
-  config.verify = BALLAST_VERIFY_OFF;
+  config.verify = verify;
   config.receives_per_batch = options_.receives_per_batch;
   config.bytes_per_step = -1;
   device_model model(mpi_, shape(options_.weights_mib), config, compute_);
   overlap_row row;
-  row.transfer = "ballast copy, no hash";
+  row.transfer = verify == BALLAST_VERIFY_OFF ? "ballast copy, no hash" : "ballast copy, hashed";
   samples alone;
   samples beside;
   const auto measure = [&](samples& gb_per_s, const std::function<void(int)>& meanwhile) {
@@ -263,7 +261,10 @@ void overlap_bench::beside_products(gpu::bf16_values which) {
     row.load = name;
     return std::pair(row, add(row, load));
   };
-  const auto [mine, mine_times] = measured([&](load_loop& l) { return ballast_beside(l); });
+  // The copies alone, as the transfers they are compared with, and with every expert hashed.
+  const auto [mine, mine_times] =
+      measured([&](load_loop& l) { return ballast_beside(l, BALLAST_VERIFY_OFF); });
+  measured([&](load_loop& l) { return ballast_beside(l, BALLAST_VERIFY_FULL); });
   const auto [pull, pull_times] = measured([&, experts = mine.experts](load_loop& l) {
     return bare_row(l, "bare pull", bare_kind::copy, 0, experts);
   });
