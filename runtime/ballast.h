@@ -238,10 +238,11 @@ typedef struct ballast_config {
   int32_t staging_experts;      /* 2; staging rows per rank in each of the two halves */
   int32_t receives_per_batch;   /* 8; experts one rank receives in one batch */
   int64_t bytes_per_step;       /* bytes a rank sends (host, to the next 256 KiB) or receives (GPU,
-                                   to the next expert) per step; -1: unpaced; 0: unpaced on the host,
-                                   12 MiB on a GPU, where even a copy engine takes memory bandwidth
-                                   from the model. A paced step of a GPU also enqueues no more than
-                                   about 16 copies, which cost the host some 5 us each */
+                                   to the next expert; by copy engine and by NCCL so much each) per
+                                   step; -1: unpaced; 0: unpaced on the host, 12 MiB on a GPU, where
+                                   even a copy engine takes memory bandwidth from the model. A paced
+                                   step of a GPU also enqueues no more than about 16 copies, which
+                                   cost the host some 5 us each */
   int32_t planner_threads;      /* 1 */
   int32_t objective;            /* BALLAST_OBJECTIVE_TOKENS */
   uint64_t seed;                /* 1 */
