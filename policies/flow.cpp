@@ -20,6 +20,10 @@ constexpr int repack_slots = 4;  // per rank at most
 constexpr int repack_levels = 10;
 constexpr int swaps_max = 8;  // of groups
 
+// How far a hedge may raise the fullest rank in the newest loads, one part in so many.
+constexpr std::int64_t ceiling_parts = 1024;
+constexpr std::int64_t ceiling_parts_of_pairs = 8192;
+
 }  // namespace
 
 flow_planner::flow_planner(const flow_setting& setting)
@@ -54,13 +58,8 @@ void flow_planner::plan_layer(const varying_loads& expected, const slot_layout& 
   repair_.repair(layout, setting_.usable_slots, setting_.experts, start_);
   homes_.read(layout, start_);
   found_.experts.clear();
-  // What is not at home stays where it is unless everything may move.
-  const bool limited = purse.moves >= 0 || !purse.rank_left.empty();
-  if (limited || homes_.local(layout, start_)) search_from(loads, start_, homes_);
-  if (homes_.kept() && !found_.experts.empty()) try_other_homes(loads);
-  if (purse.moves < 0) plan_afresh(loads);
-  if (!found_.experts.empty()) repack(loads);
-
+  paired_ = pair(expected);
+  if (!paired_) search(loads);
   if (!std::ranges::equal(state_.experts(), found_.experts)) {
     state_.start(loads, layout, found_.experts, rules_);
   }
@@ -70,11 +69,37 @@ void flow_planner::plan_layer(const varying_loads& expected, const slot_layout& 
     set_equal_shares(state_.experts(), setting_.experts, share_);
   } else {
     shares_.minimise_fullest(state_);
-    shares_.round(state_, loads, share_);
+    shares_.round(state_, paired_ ? expected.newest : loads, share_);
   }
   found_.experts.assign(state_.experts().begin(), state_.experts().end());
   if (expected.samples > 0 && !setting_.equal_shares) hedge(expected);
   write(layout, current, expert_of_slot, share_of_slot);
+}
+
+void flow_planner::search(std::span<const std::int64_t> loads) {
+  // What is not at home stays where it is unless everything may move.
+  const bool limited = purse_.moves >= 0 || !purse_.rank_left.empty();
+  if (limited || homes_.local(*layout_, start_)) search_from(loads, start_, homes_);
+  if (homes_.kept() && !found_.experts.empty()) try_other_homes(loads);
+  if (purse_.moves < 0) plan_afresh(loads);
+  if (!found_.experts.empty()) repack(loads);
+}
+
+/// Where every rank has two slots and the newest loads are known.
+bool flow_planner::pair(const varying_loads& expected) {
+  const bool two =
+      layout_->ranks() <= large_ranks && layout_->slots() == 2 * layout_->ranks() &&
+      std::ranges::all_of(setting_.usable_slots, [](auto slots) { return slots == 2; });
+  if (!two || expected.samples == 0 || expected.newest.empty() || setting_.equal_shares ||
+      setting_.cold_start || homes_.kept() || setting_.speeds.uneven() ||
+      !purse_.rank_left.empty()) {
+    return false;
+  }
+  if (!pairs_.pair({expected.newest, expected.loads, start_, current_, purse_.moves})) return false;
+  found_.experts.assign(pairs_.slots().begin(), pairs_.slots().end());
+  // The newest loads are certain to have been: they come out as even as they can.
+  state_.start(expected.newest, *layout_, found_.experts, rules_);
+  return true;
 }
 
 bool flow_planner::is_local(const slot_layout& layout, std::span<const std::int32_t> experts) {
@@ -193,10 +218,12 @@ void flow_planner::hedge(const varying_loads& expected) {
     return;
   if (!expected.newest.empty()) {
     varying_.set_ceiling(
-        fullest_rank_load(expected.newest, found_.experts, share_, *layout_, setting_.speeds));
+        fullest_rank_load(expected.newest, found_.experts, share_, *layout_, setting_.speeds),
+        paired_ ? ceiling_parts_of_pairs : ceiling_parts);
   }
   homes_.read(*layout_, found_.experts);
-  hedge_limits limits{setting_.usable_slots, &homes_, purse_.moves, {}};
+  // Moves beside those of pairs gain nothing for what comes and cost what has been.
+  hedge_limits limits{setting_.usable_slots, &homes_, paired_ ? 0 : purse_.moves, {}};
   if (!purse_.rank_left.empty()) {
     limits.affordable = [this](std::span<const std::int32_t> experts) {
       return search_.affordable(experts);

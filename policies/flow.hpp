@@ -23,6 +23,8 @@
 // 4. Where single moves get stuck: chains (flow_chains.hpp), and for ranks of few slots repacking
 //    below a level found by bisection (flow_repack.hpp). When the moves are spent, one that carries
 //    little is taken back for a better one.
+//    Where ranks have two slots each and the newest loads are known, pairs take the place of 3
+//    and 4 (flow_pairs.hpp).
 // 5. Without a limit on moves also a start from the greedy's placement, and with equal shares from
 //    one whose numbers of replicas are searched (count_search.hpp), taken if it is clearly better,
 //    since it moves nearly everything. With groups (flow_groups.hpp) all of this happens
@@ -46,6 +48,7 @@
 #include "policies/count_search.hpp"
 #include "policies/deepseek.hpp"
 #include "policies/flow_groups.hpp"
+#include "policies/flow_pairs.hpp"
 #include "policies/flow_repack.hpp"
 #include "policies/flow_search.hpp"
 #include "policies/flow_shares.hpp"
@@ -96,11 +99,13 @@ class flow_planner {
     std::int64_t fullest = 0;
   };
 
+  void search(std::span<const std::int64_t> loads);
   void search_from(std::span<const std::int64_t> loads, std::span<const std::int32_t> experts,
                    const group_homes& homes);
   void try_other_homes(std::span<const std::int64_t> loads);
   void plan_afresh(std::span<const std::int64_t> loads);
   void repack(std::span<const std::int64_t> loads);
+  bool pair(const varying_loads& expected);
   void spread();
   std::int64_t bound_at(std::span<const std::int64_t> loads, const group_homes& homes) const;
   void hedge(const varying_loads& expected);
@@ -119,6 +124,8 @@ class flow_planner {
   slot_aligner aligner_;
   layer_repair repair_;
   flow_repacker repacker_;
+  flow_pairs pairs_;
+  bool paired_ = false;  // found_ is of pairs_
   deepseek_planner deepseek_;
   count_search counts_;
   node_spreader spreader_;

@@ -12,8 +12,7 @@ namespace {
 constexpr std::int64_t unit = std::int64_t{1} << hedge_state::unit_bits;
 constexpr std::int64_t level_max = std::int64_t{1} << 60;
 constexpr int share_bits = 16;
-// The ceiling is so many parts above what the search reached, or above the mean.
-constexpr std::int64_t slack_parts = 1024;
+// The ceiling is at least so many parts above the mean.
 constexpr std::int64_t slack_parts_of_mean = 32;
 // In scores what is above the ceiling weighs so many times what is above the base.
 constexpr int over_weight = 64;
@@ -40,7 +39,7 @@ void hedge_state::scale_newest(const varying_loads& expected) {
   }
 }
 
-void hedge_state::set_ceiling(scaled_load fullest) {
+void hedge_state::set_ceiling(scaled_load fullest, std::int64_t slack_parts) {
   if (newest_total_ == 0) return;
   constexpr int spare = 4;  // bits, so that the product fits
   const scaled_load level =

@@ -77,9 +77,10 @@ class hedge_state {
 
   /// What scores are measured from; not below the mean load.
   void set_base(std::int64_t level) { base_ = std::max(level, std::int64_t{1} << unit_bits); }
-  /// What ranks should not carry more than of the newest loads: little above `fullest`, the fullest
-  /// rank's load (1/65536 token), or the mean. Without this call, or newest loads, there is none.
-  void set_ceiling(scaled_load fullest);
+  /// What ranks should not carry more than of the newest loads: one part in `slack_parts` above
+  /// `fullest`, the fullest rank's load (1/65536 token), or little above the mean. Without this
+  /// call, or newest loads, there is none.
+  void set_ceiling(scaled_load fullest, std::int64_t slack_parts);
   /// The highest load plus z standard deviations of any rank, in 1/65536 token.
   scaled_load highest() const;
 
