@@ -67,7 +67,7 @@ bool flow_pairs::scale(const task& what) {
     if (expert == no_expert) return false;
     ++held_[expert];
   }
-  return true;
+  return std::ranges::find(held_, 0) == held_.end();
 }
 
 /// The newest loads come first, since they are certain.

@@ -22,7 +22,7 @@ class flow_pairs {
   struct task {
     std::span<const std::int64_t> newest;    ///< [experts] what has been
     std::span<const std::int64_t> expected;  ///< [experts] what is to come
-    std::span<const std::int32_t> start;     ///< [slots] experts, two on every rank
+    std::span<const std::int32_t> start;     ///< [slots] experts, two on every rank; else no pairs
     std::span<const std::int32_t> origin;    ///< [slots] experts that need not be moved
     std::int64_t moves = -1;                 ///< slots that receive an expert, at most; -1: any
   };

@@ -66,6 +66,16 @@ TEST(flow_pairs, the_newest_loads_come_first) {
   EXPECT_EQ(ints(pairs.slots().begin(), pairs.slots().end()), (ints{0, 3, 1, 2}));
 }
 
+TEST(flow_pairs, leave_to_the_search_what_is_not_whole) {
+  const longs loads{100, 90, 80};
+  flow_pairs pairs;
+  for (const ints& start : {ints{0, 1, 0, 1}, ints{0, 1, 2, no_expert}})
+    EXPECT_FALSE(pairs.pair({loads, loads, start, start, -1}));
+  const ints start{0, 1, 2, 1};
+  EXPECT_FALSE(pairs.pair({loads, longs(3, 0), start, start, -1}));
+  EXPECT_TRUE(pairs.pair({loads, loads, start, start, -1}));
+}
+
 TEST(flow_pairs, all_are_hosted_once_a_rank_within_the_moves) {
   flow_pairs pairs;
   int found = 0;
