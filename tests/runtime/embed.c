@@ -70,8 +70,7 @@ int main(int argc, char** argv) {
   for (int step = 0; step < STEPS; ++step) {
     for (int layer = 0; layer < LAYERS; ++layer) {
       choose_experts(chosen, step);
-      check(ballast_record(context, layer, &ids));
-      check(ballast_route(context, layer, &ids, BALLAST_ROUTE_SHARES, slots));
+      check(ballast_record_route(context, layer, &ids, BALLAST_ROUTE_SHARES, slots));
       /* Here the model sends token i / TOP_K to rank slots[i] / rows, row slots[i] % rows, and computes. */
       for (int i = 0; i < TOKENS * TOP_K; ++i) wrong += tables[layer].expert_of_slot[slots[i]] != chosen[i];
     }
