@@ -47,6 +47,10 @@ extent extent_of(const ballast_tensor& tensor, int rows, std::string& why_not) {
 bool rows_overlap(const ballast_tensor& a, int rows_a, const ballast_tensor& b, int rows_b) {
   const auto begin_a = reinterpret_cast<std::uintptr_t>(a.base);
   const auto begin_b = reinterpret_cast<std::uintptr_t>(b.base);
+  if (begin_a >= begin_b + (rows_b - 1) * b.row_stride + b.row_bytes ||
+      begin_b >= begin_a + (rows_a - 1) * a.row_stride + a.row_bytes) {
+    return false;
+  }
   int i = 0;
   int j = 0;
   while (i < rows_a && j < rows_b) {
@@ -94,19 +98,16 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
                 fmt::format("layer {}: {} tensors, 1 to {} are possible", layer, tensors.size(),
                             tensors_max));
   }
-  const int rows = rows_of_layer_[layer];
-  std::vector<extent> extents;
+  const int rows = rows_of(layer);
   layer_memory memory;
   for (int i = 0; i < static_cast<int>(tensors.size()); ++i) {
     std::string why_not;
-    extents.push_back(extent_of(tensors[i], rows, why_not));
+    const extent all = extent_of(tensors[i], rows, why_not);
     if (!why_not.empty()) reject(layer, i, why_not);
-    check_space(layer, i, tensors[i].base, extents[i].end - extents[i].begin);
+    check_space(layer, i, tensors[i].base, all.end - all.begin);
     for (int j = 0; j < i; ++j) {
-      const bool apart = extents[i].begin >= extents[j].end || extents[j].begin >= extents[i].end;
-      if (!apart && rows_overlap(tensors[i], rows, tensors[j], rows)) {
+      if (rows_overlap(tensors[i], rows, tensors[j], rows))
         reject(layer, i, fmt::format("rows overlap with tensor {}", j));
-      }
     }
     if (tensors[i].row_bytes >
         static_cast<std::size_t>(expert_bytes_max_possible - memory.expert_bytes)) {
@@ -119,8 +120,8 @@ void expert_memory::register_layer(int layer, std::span<const ballast_tensor> te
     memory.staging_offset.push_back(round_up(memory.staging_bytes, alignment));
     memory.staging_bytes = memory.staging_offset.back() + round_up(tensors[i].row_bytes, alignment);
     memory.expert_bytes += static_cast<std::int64_t>(tensors[i].row_bytes);
-    memory.begin = std::min(i == 0 ? extents[i].begin : memory.begin, extents[i].begin);
-    memory.end = std::max(memory.end, extents[i].end);
+    memory.begin = i == 0 ? all.begin : std::min(memory.begin, all.begin);
+    memory.end = std::max(memory.end, all.end);
   }
   check_apart(layer, memory);
   layers_[layer] = std::move(memory);
@@ -133,7 +134,7 @@ void expert_memory::check_apart(int layer, const layer_memory& memory) const {
     if (memory.begin >= there.end || there.begin >= memory.end) continue;
     for (std::size_t i = 0; i < memory.tensors.size(); ++i) {
       for (std::size_t j = 0; j < there.tensors.size(); ++j) {
-        if (rows_overlap(memory.tensors[i], rows(layer), there.tensors[j], rows(other))) {
+        if (rows_overlap(memory.tensors[i], rows_of(layer), there.tensors[j], rows_of(other))) {
           reject(layer, static_cast<int>(i),
                  fmt::format("rows overlap with layer {}, tensor {}", other, j));
         }

@@ -53,7 +53,7 @@ class expert_memory {
   int layers() const { return static_cast<int>(layers_.size()); }
   int rows_per_rank() const { return rows_per_rank_; }
   /// Those of the layer that have memory: rows 0 to this - 1.
-  int rows(int layer) const { return rows_of_layer_[layer]; }
+  int rows_of(int layer) const { return rows_of_layer_[layer]; }
   int staging_rows() const { return staging_rows_; }
   int tensor_count(int layer) const { return static_cast<int>(layers_[layer].tensors.size()); }
   std::size_t tensor_bytes(int layer, int tensor) const {
@@ -67,7 +67,7 @@ class expert_memory {
   }
   /// From its first row's first byte to its last row's last.
   std::size_t tensor_span(int layer, int tensor) const {
-    return (rows_of_layer_[layer] - 1) * tensor_stride(layer, tensor) + tensor_bytes(layer, tensor);
+    return (rows_of(layer) - 1) * tensor_stride(layer, tensor) + tensor_bytes(layer, tensor);
   }
   std::byte* address(int layer, int tensor, weight_location where) const;
   /// Where a tensor begins in the staging, of a place there; the same on all ranks.

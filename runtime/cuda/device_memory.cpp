@@ -54,8 +54,9 @@ void device_memory::allocate_staging(int rows) {
     const auto add = [&](weight_location where) {
       for (int t = 0; t < tensor_count(layer); ++t) all.push_back(address(layer, t, where));
     };
-    for (int row = 0; row < this->rows(layer); ++row) add({row, -1});
-    all.resize(all.size() + std::size_t(rows_per_rank() - this->rows(layer)) * tensor_count(layer));
+    for (int row = 0; row < rows_of(layer); ++row) add({row, -1});
+    const int absent = rows_per_rank() - rows_of(layer);
+    all.resize(all.size() + static_cast<std::size_t>(absent) * tensor_count(layer));
     for (int half = 0; half < 2; ++half) {
       for (int row = 0; row < rows; ++row) add({row, half});
     }
@@ -93,7 +94,7 @@ void device_memory::hash_rows(int layer, std::span<const std::int32_t> rows,
                               std::uint64_t* hashes) const {
   const device_guard guard(device_);
   check_cuda(static_cast<cudaError_t>(hash_experts_device(shapes_[layer], rows_at(layer, {0, -1}),
-                                                          this->rows(layer), hashes_.data(),
+                                                          rows_of(layer), hashes_.data(),
                                                           scratch_.data(), 0, stream_.get())),
              "hash_experts_device");
   BALLAST_CUDA(cudaStreamSynchronize(stream_.get()));
